@@ -1,0 +1,1 @@
+"""The three doors: command, web page, folders of papers."""

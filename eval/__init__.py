@@ -1,0 +1,1 @@
+"""Evaluation: ROUGE against baselines. Import as `from eval.rouge import …`."""

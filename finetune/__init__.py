@@ -1,0 +1,1 @@
+"""Training: data, oracle labels, objectives and the command."""

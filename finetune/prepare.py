@@ -1,0 +1,118 @@
+"""Turns papers into training examples, once: `python -m finetune.prepare OUT --tokenizer FILE`.
+
+A split becomes one Parquet file of token ids, sentence features and oracle episodes, so that
+training reads numbers only. A split whose file exists is left alone.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from datasets import Dataset, Features, List, Value
+
+from finetune.data import find_split, group_of, to_document
+from finetune.oracle import beam_episodes
+from terraformer.errors import DocumentError
+from terraformer.features import selectable_sentences, sentence_features
+from terraformer.tokenizer import Tokenizer
+
+COLUMNS = Features(
+    {
+        "id": Value("string"),
+        "group": Value("string"),
+        "ids": List(Value("int32")),  # [L]
+        "sentence_of_token": List(Value("int32")),  # [L], -1 outside sentences
+        "features": List(Value("float16")),  # [S * N_FEATURES]
+        "selectable": List(Value("bool")),  # [S]
+        "n_words": List(Value("int32")),  # [S]
+        "reference_words": Value("int32"),
+        "episodes": List(List(Value("int32"))),  # best first
+        "scores": List(Value("float32")),  # mean ROUGE-1/2 F1 of each episode
+    }
+)
+
+
+def to_example(row: dict[str, Any], tokenizer: Tokenizer) -> dict[str, Any]:
+    """Turns a row of `find_split` into an example with the columns of COLUMNS.
+
+    A paper without sentences becomes an example without episodes, which training leaves out.
+    """
+    try:
+        document = to_document(row)
+    except DocumentError:
+        return {name: [] for name in COLUMNS} | {
+            "id": row["id"],
+            "group": group_of(row["origin"]),
+            "reference_words": 0,
+        }
+    tokenized = tokenizer.encode_document(document)
+    selectable = selectable_sentences(document)
+    episodes = beam_episodes(
+        [sentence.text for sentence in document.sentences],
+        row["abstract"],
+        candidates=[int(index) for index in selectable.nonzero()[0]],
+    )
+    return {
+        "id": row["id"],
+        "group": group_of(row["origin"]),
+        "ids": tokenized.ids,
+        "sentence_of_token": tokenized.sentence_of_token,
+        "features": sentence_features(document).astype("float16").ravel(),
+        "selectable": selectable,
+        "n_words": [sentence.n_words for sentence in document.sentences],
+        "reference_words": len(row["abstract"].split()),
+        "episodes": [list(episode.picks) for episode in episodes],
+        "scores": [episode.score for episode in episodes],
+    }
+
+
+def prepare(rows: Dataset, tokenizer_path: Path, output: Path, n_processes: int) -> None:
+    """Writes the examples of `rows` to the Parquet file `output`, whole or not at all."""
+    examples = rows.map(
+        lambda row: to_example(row, _tokenizer(tokenizer_path)),
+        remove_columns=rows.column_names,
+        features=COLUMNS,
+        num_proc=n_processes,
+        desc=f"preparing {output.stem}",
+        keep_in_memory=False,
+        writer_batch_size=200,
+    )
+    partial = output.with_suffix(".partial")
+    examples.to_parquet(partial, batch_size=500)
+    partial.rename(output)
+
+
+_tokenizers: dict[Path, Tokenizer] = {}
+
+
+def _tokenizer(path: Path) -> Tokenizer:
+    """Returns the tokenizer at `path`, loaded once in each worker process."""
+    if path not in _tokenizers:
+        _tokenizers[path] = Tokenizer(path)
+    return _tokenizers[path]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("output", type=Path, help="folder to write to, such as runs/examples")
+    parser.add_argument("--tokenizer", type=Path, required=True, help="sentencepiece model")
+    parser.add_argument("--data", help="folder of Parquet files (default: TERRAFORMER_DATA)")
+    parser.add_argument("--splits", nargs="+", default=["validation", "train"])
+    parser.add_argument("--limit", type=int, help="only the first rows of each split, for a trial")
+    parser.add_argument("--processes", type=int, default=2)
+    arguments = parser.parse_args()
+    arguments.output.mkdir(parents=True, exist_ok=True)
+    for split in arguments.splits:
+        output = arguments.output / f"{split}.parquet"
+        if output.exists():
+            continue
+        rows = find_split(split, arguments.data)
+        if arguments.limit:
+            rows = rows.select(range(min(arguments.limit, len(rows))))
+        prepare(rows, arguments.tokenizer, output, arguments.processes)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""Kernels: mathematics on tensors. `kernels.ops` is the only door."""

@@ -1,0 +1,1 @@
+"""Terraformer: long scientific documents summarized by a sparse, reversible transformer."""
