@@ -1,8 +1,8 @@
 """Summaries without training, to compare with: frozen, as every reported figure rests on them.
 
 A baseline ranks sentences; whole sentences are taken in rank order until the budget is reached, put
-into document order, and the text is cut at the budget in words (`extract`). The oracle, which sees
-the reference, is the ceiling of extraction.
+into document order, and the text is cut at the budget in words. The oracle, which sees the
+reference, is the ceiling of extraction: it ends where nothing more helps, and is not cut.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import sparse
 
 from finetune.oracle import beam_episodes
 from terraformer.document import Document
@@ -64,24 +65,24 @@ def hiporank(document: Document, budget_words: int, reference: str | None = None
     vectors = tf_idf([sentence.text for sentence in document.sentences])
     section_of = np.array([sentence.section for sentence in document.sentences])
     kept, place = np.unique(section_of, return_inverse=True)  # sections that hold sentences
-    distance = _boundary_distance(len(kept))
-    centrality = np.zeros(len(section_of))
-    sums = np.zeros((len(kept), vectors.shape[1]), np.float32)
+    intra = np.zeros(len(place))
     for index in range(len(kept)):
         rows = np.flatnonzero(place == index)
-        block = vectors[rows]
-        sums[index] = np.asarray(block.sum(axis=0)).ravel()
         if len(rows) > 1:
+            block = sparse.csr_matrix(vectors[rows])
             similarity = (block @ block.T).toarray()
             np.fill_diagonal(similarity, 0.0)
-            within = _boundary_distance(len(rows))
-            nearer = within[:, None] <= within[None, :]
-            centrality[rows] = (similarity * nearer).sum(axis=1) / (len(rows) - 1)
-    norms = np.linalg.norm(sums, axis=1, keepdims=True)
-    sections = np.divide(sums, norms, out=np.zeros_like(sums), where=norms > 0)
-    nearer = distance[place][:, None] <= distance[None, :]  # [sentences, sections]
-    inter = (np.asarray(vectors @ sections.T) * nearer).sum(axis=1) / len(kept)
-    return _until_budget(document, _descending(HIPORANK_MU * inter + centrality), budget_words)
+            distance = _boundary_distance(len(rows))
+            nearer = distance[:, None] <= distance[None, :]
+            intra[rows] = (similarity * nearer).sum(axis=1) / (len(rows) - 1)
+    membership = sparse.csr_matrix((np.ones(len(place)), (place, np.arange(len(place)))))
+    sums = sparse.csr_matrix(membership @ vectors)  # [sections, vocabulary]
+    norms = np.sqrt(np.asarray(sums.multiply(sums).sum(axis=1)).ravel())
+    similarity = (vectors @ sums.T).toarray() / np.where(norms > 0, norms, 1.0)
+    distance = _boundary_distance(len(kept))
+    nearer = distance[place][:, None] <= distance[None, :]
+    inter = (similarity * nearer).sum(axis=1) / len(kept)
+    return _until_budget(document, _descending(HIPORANK_MU * inter + intra), budget_words)
 
 
 def conclusion(document: Document, budget_words: int, reference: str | None = None) -> list[int]:
@@ -103,7 +104,7 @@ def conclusion(document: Document, budget_words: int, reference: str | None = No
 def oracle(document: Document, budget_words: int, reference: str | None = None) -> list[int]:
     """Adds, one after another, the sentence that raises the mean of ROUGE-1 and -2 F1 most.
 
-    Stops where none raises it.
+    Stops where none raises it; `budget_words` is not used, as a ceiling must not depend on it.
 
     Raises:
         ValueError: without a reference.
@@ -118,7 +119,7 @@ def oracle(document: Document, budget_words: int, reference: str | None = None) 
         min_gain=0.0,
         max_picks=len(document.sentences),
     )
-    return _until_budget(document, episodes[0].picks if episodes else (), budget_words)
+    return list(episodes[0].picks) if episodes else []
 
 
 Baseline = Callable[[Document, int, str | None], list[int]]
@@ -131,11 +132,20 @@ BASELINES: dict[str, Baseline] = {
 }
 
 
-def extract(document: Document, picks: Sequence[int], budget_words: int) -> Prediction:
-    """Puts picked sentences into document order and cuts the text at `budget_words` words."""
-    order = tuple(sorted(picks))
+def predict(
+    name: str, document: Document, budget_words: int, reference: str | None = None
+) -> Prediction:
+    """Summarizes with a baseline.
+
+    Args:
+        name: Key of `BASELINES`.
+        document: What to summarize.
+        budget_words: Words of the summary; all baselines but the oracle are cut there.
+        reference: The abstract, for the oracle.
+    """
+    order = tuple(sorted(BASELINES[name](document, budget_words, reference)))
     words = " ".join(document.sentences[index].text for index in order).split()
-    return Prediction(" ".join(words[:budget_words]), order)
+    return Prediction(" ".join(words if name == "oracle" else words[:budget_words]), order)
 
 
 def _until_budget(document: Document, ranking: Sequence[int], budget_words: int) -> list[int]:

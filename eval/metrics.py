@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
+from itertools import chain
 
 import numpy as np
 from numpy.typing import NDArray
-from rouge_score.rouge_scorer import RougeScorer
 
+from eval.lcs import LcsTarget
 from finetune.rouge_tokens import RougeTokenizer
 from terraformer.sentence_splitter import split_sentences
 
@@ -16,14 +18,7 @@ METRIC_NAMES = (*ROUGE_NAMES, "words")
 N_RESAMPLES = 1000
 BOOTSTRAP_SEED = 0
 
-_SCORER = RougeScorer(list(ROUGE_NAMES), tokenizer=RougeTokenizer())
-
-
-def one_sentence_a_line(text: str) -> str:
-    """Returns `text` with a newline between sentences, as ROUGE-Lsum wants it."""
-    return "\n".join(
-        line[start:end] for line in text.splitlines() for start, end in split_sentences(line)
-    )
+_TOKENIZER = RougeTokenizer()
 
 
 def score_summary(prediction: str, reference: str) -> dict[str, float]:
@@ -35,13 +30,58 @@ def score_summary(prediction: str, reference: str) -> dict[str, float]:
         prediction: The summary; an empty one scores 0.
         reference: The abstract.
     Returns:
-        ROUGE-1, -2, -L (sentence order matters, whole text) and -Lsum (union over sentences) as F1
-        with Porter stems, in percent; and the words of the prediction, split at white space.
-    Source: rouge-score of Google Research, whose numbers these are.
+        ROUGE-1, -2, -L (over the whole text) and -Lsum (union over sentences) as F1 with Porter
+        stems, in percent; and the words of the prediction, split at white space.
+    Source: Lin 2004, as rouge-score 0.1.2 computes it, many times faster than that.
     """
-    scores = _SCORER.score(one_sentence_a_line(reference), one_sentence_a_line(prediction))
-    values = {name: 100.0 * float(scores[name].fmeasure) for name in ROUGE_NAMES}
-    return {**values, "words": float(len(prediction.split()))}
+    sentences, reference_sentences = _tokenize(prediction), _tokenize(reference)
+    tokens, reference_tokens = list(chain(*sentences)), list(chain(*reference_sentences))
+    lcs = LcsTarget(tokens).length(reference_tokens)
+    return {
+        "rouge1": _ngram_f1(tokens, reference_tokens, 1),
+        "rouge2": _ngram_f1(tokens, reference_tokens, 2),
+        "rougeL": _f1(lcs, len(tokens), len(reference_tokens)),
+        "rougeLsum": _f1(
+            _union_lcs_hits(sentences, reference_sentences), len(tokens), len(reference_tokens)
+        ),
+        "words": float(len(prediction.split())),
+    }
+
+
+def _tokenize(text: str) -> list[list[str]]:
+    """Returns the stems of each sentence of `text`."""
+    return [
+        _TOKENIZER.tokenize(line[start:end])
+        for line in text.splitlines()
+        for start, end in split_sentences(line)
+    ]
+
+
+def _f1(n_hits: int, n_prediction: int, n_reference: int) -> float:
+    """Returns the harmonic mean of precision and recall in percent, 0 where nothing is hit."""
+    return 200.0 * n_hits / (n_prediction + n_reference) if n_hits else 0.0
+
+
+def _ngram_f1(prediction: list[str], reference: list[str], n: int) -> float:
+    counts = [
+        Counter(zip(*(tokens[i:] for i in range(n)), strict=False))
+        for tokens in (prediction, reference)
+    ]
+    return _f1((counts[0] & counts[1]).total(), counts[0].total(), counts[1].total())
+
+
+def _union_lcs_hits(prediction: list[list[str]], reference: list[list[str]]) -> int:
+    """Counts, for each reference sentence, the tokens in its LCS with any predicted sentence.
+
+    A token counts at most as often as it stands in the prediction and in the reference.
+    """
+    targets = [LcsTarget(sentence) for sentence in prediction]
+    available = Counter(chain(*prediction))
+    hits: Counter[str] = Counter()
+    for sentence in reference:
+        places = {place for target in targets for place in target.indices(sentence)}
+        hits.update(sentence[place] for place in places)
+    return (hits & available).total()
 
 
 def bootstrap_means(
@@ -81,7 +121,9 @@ def share_of_gap(
     """Returns how much of the way from a floor to a ceiling a system has gone.
 
     Args:
-        ours, floor, ceiling: One score a document, [N], of three systems on the same documents.
+        ours: One score a document, [N].
+        floor: Scores of the weaker system on the same documents, [N].
+        ceiling: Scores of the best possible system on the same documents, [N].
     Returns:
         (mean ours - mean floor) / (mean ceiling - mean floor), and its 95 % interval by a paired
         bootstrap over documents; NaN where the ceiling does not lie above the floor.

@@ -37,7 +37,8 @@ class SparseFFConfig:
     def __post_init__(self) -> None:
         if self.d_ff % self.block_size:
             raise ValueError(
-                f"d_ff ({self.d_ff}) must be divisible by feed_forward.block_size ({self.block_size})"
+                f"d_ff ({self.d_ff}) must be divisible by "
+                f"feed_forward.block_size ({self.block_size})"
             )
 
 
@@ -67,7 +68,8 @@ class LSHAttentionConfig:
         n_heads: Heads, H.
         n_hashes: Hash rounds, R.
         chunk_len: Length of the chunks of the bucket-sorted sequence.
-        n_chunks_before, n_chunks_after: Neighbour chunks attended to; a causal layer takes none after.
+        n_chunks_before, n_chunks_after: Neighbour chunks attended to; a causal layer takes none
+            after.
         n_buckets: Buckets of a round; None chooses 2 * max(1, L // chunk_len).
         seed: Seed of the rotations, so that the same document gives the same buckets.
     """
@@ -95,29 +97,47 @@ class StackConfig:
 
 
 @dataclass(frozen=True)
+class PickingConfig:
+    """How sentences are picked from the pointer's probabilities; tuned on validation.
+
+    Attributes:
+        stop_threshold: Probability of the stop at which a summary of normal length ends.
+        redundancy_penalty: Taken from a sentence's logit for each unit of its largest tf-idf cosine
+            with a picked sentence.
+        max_picks: Most sentences of a summary of normal length.
+    """
+
+    stop_threshold: float = 0.1
+    redundancy_penalty: float = 0.0
+    max_picks: int = 40
+
+
+@dataclass(frozen=True)
 class TerraformerConfig:
     """A Terraformer that picks sentences.
 
     Attributes:
         vocab_size: Pieces of the tokenizer.
-        d_model: Width of all states, D.
+        d_token: Width of the token states: most of the work is done on them.
+        d_model: Width of the states of sentences and picks, D.
         n_features: Features given to a sentence state beside its tokens.
         token_encoder: Over the tokens of the document, both directions.
         sentence_encoder: Over the sentence states, both directions.
         decoder: Over [sentence states ‖ picked sentences], causal.
-        max_picks: Most sentences that a summary can take.
+        picking: How picks are made of the pointer's probabilities.
         dropout: Rate on branches of the residual streams in training.
         layer_norm_epsilon: Added to the variance.
     """
 
     vocab_size: int = 24576
+    d_token: int = 96
     d_model: int = 128
-    n_features: int = 64
+    n_features: int = 78
     token_encoder: StackConfig = field(
         default_factory=lambda: StackConfig(
             n_layers=1,
-            attention=LSHAttentionConfig(),
-            feed_forward=SparseFFConfig(),
+            attention=LSHAttentionConfig(n_heads=2, chunk_len=32),
+            feed_forward=SparseFFConfig(d_ff=192, block_size=8, d_lowrank=16),
             sru=SRUConfig(),
         )
     )
@@ -125,29 +145,34 @@ class TerraformerConfig:
         default_factory=lambda: StackConfig(
             n_layers=2,
             attention=LSHAttentionConfig(chunk_len=256),
-            feed_forward=SparseFFConfig(),
+            feed_forward=SparseFFConfig(d_ff=256, block_size=8, d_lowrank=16),
             sru=SRUConfig(),
         )
     )
     decoder: StackConfig = field(
         default_factory=lambda: StackConfig(
-            n_layers=2,
+            n_layers=1,
             attention=FullAttentionConfig(),
-            feed_forward=SparseFFConfig(),
+            feed_forward=SparseFFConfig(d_ff=256, block_size=8, d_lowrank=16),
             sru=SRUConfig(),
         )
     )
-    max_picks: int = 40
+    picking: PickingConfig = field(default_factory=PickingConfig)
     dropout: float = 0.1
     layer_norm_epsilon: float = 1e-6
 
     def __post_init__(self) -> None:
-        for name in ("token_encoder", "sentence_encoder", "decoder"):
-            n_heads = getattr(self, name).attention.n_heads
-            if self.d_model % n_heads:
-                raise ValueError(
-                    f"d_model ({self.d_model}) must be divisible by {name}.attention.n_heads ({n_heads})"
-                )
+        for width, stacks in (
+            ("d_token", ("token_encoder",)),
+            ("d_model", ("sentence_encoder", "decoder")),
+        ):
+            for name in stacks:
+                n_heads = getattr(self, name).attention.n_heads
+                if getattr(self, width) % n_heads:
+                    raise ValueError(
+                        f"{width} ({getattr(self, width)}) must be divisible by "
+                        f"{name}.attention.n_heads ({n_heads})"
+                    )
 
     def to_dict(self) -> dict[str, Any]:
         """Returns a JSON-able dictionary; nested configs carry their type's name in "type"."""
@@ -175,6 +200,7 @@ _TYPES: dict[str, type] = {
         FullAttentionConfig,
         LSHAttentionConfig,
         StackConfig,
+        PickingConfig,
         TerraformerConfig,
     )
 }

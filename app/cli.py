@@ -1,0 +1,241 @@
+"""The command `summarize`: results to standard output, everything else to standard error."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from app.arguments import add_model_arguments, summary_length
+from terraformer.errors import TerraformerError
+
+if TYPE_CHECKING:
+    from app.render import Format
+
+EXIT_FAILED, EXIT_USAGE, EXIT_INTERRUPTED = 1, 2, 130
+TEXT_WIDTH = 100  # columns, on a terminal
+_FORMATS_BY_SUFFIX: dict[str, Format] = {
+    ".json": "json",
+    ".md": "markdown",
+    ".markdown": "markdown",
+}
+
+_EXAMPLES = """\
+examples:
+  summarize paper.pdf                          about the length of an abstract
+  summarize paper.pdf --length short           half of that; long, or 250 for 250 words
+  summarize paper.pdf --format markdown        each sentence with its page and section
+  summarize paper.pdf --output paper.json      the format follows the file's suffix
+  pandoc paper.docx -t plain | summarize -     text from another program
+  summarize papers/ --output summaries/        a folder; run again, it goes on where it was
+
+A summary goes to standard output; progress and remarks go to standard error.
+Exit status: 0 done, 1 a document could not be summarized, 2 wrong usage.
+"""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs the command and returns its exit status.
+
+    Args:
+        argv: Arguments without the program's name; None for those of the process.
+    """
+    parser = build_parser()
+    arguments = parser.parse_args(argv)
+    try:
+        status = _run(parser, arguments)
+        sys.stdout.flush()
+        return status
+    except TerraformerError as error:
+        _say(str(error))
+        return EXIT_FAILED
+    except BrokenPipeError:
+        # The reader has gone, as in `summarize … | head`: keep the interpreter from complaining.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return EXIT_FAILED
+    except KeyboardInterrupt:
+        _say("interrupted")
+        return EXIT_INTERRUPTED
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """Returns the parser of `summarize`."""
+    parser = argparse.ArgumentParser(
+        prog="summarize",
+        description="Summarize long scientific documents, offline: the sentences that say most, "
+        "each with the page and section it stands on.",
+        epilog=_EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument(
+        "files",
+        nargs="+",
+        metavar="FILE",
+        help="a PDF, text, Markdown or HTML file, a folder of them, or - for standard input",
+    )
+    parser.add_argument(
+        "--length",
+        type=summary_length,
+        default="normal",
+        metavar="short|normal|long|N",
+        help="length of the summary, N in words (default: normal, like an abstract)",
+    )
+    parser.add_argument(
+        "--format", choices=("text", "markdown", "json"), help="of the summary (default: text)"
+    )
+    parser.add_argument(
+        "--order",
+        choices=("document", "picked"),
+        default="document",
+        help="of the sentences: as they stand in the document, or as they were picked",
+    )
+    parser.add_argument(
+        "--keep-abstract",
+        action="store_true",
+        help="leave the paper's own abstract in what is summarized",
+    )
+    parser.add_argument(
+        "-o", "--output", metavar="FILE_OR_FOLDER", help="where to write (default: standard output)"
+    )
+    parser.add_argument(
+        "--overwrite", action="store_true", help="make summaries of a folder anew that exist"
+    )
+    parser.add_argument("--quiet", action="store_true", help="no progress and no remarks")
+    parser.add_argument("--version", action=_VersionAction, nargs=0, help="show it and exit")
+    add_model_arguments(parser)
+    return parser
+
+
+class _VersionAction(argparse.Action):
+    def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
+        from importlib.metadata import version
+
+        print(f"summarize {version('terraformer-summarizer')}")
+        parser.exit()
+
+
+def _run(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> int:
+    if len(arguments.files) == 1 and not Path(arguments.files[0]).is_dir():
+        return _summarize_one(arguments)
+    if "-" in arguments.files:
+        parser.error("- (standard input) cannot be one of several files")
+    if arguments.output is None:
+        parser.error("several papers need --output FOLDER, where their summaries go")
+    if Path(arguments.output).is_file():
+        parser.error(f"--output ({arguments.output}) must be a folder for several papers")
+    return _summarize_many(parser, arguments)
+
+
+def _summarize_one(arguments: argparse.Namespace) -> int:
+    from app.progress import StderrProgress
+    from app.readers import read_document
+    from app.render import notes_of, render
+    from terraformer.summary import SummaryOptions
+
+    file = arguments.files[0]
+    options = SummaryOptions(length=arguments.length, order=arguments.order)
+    if file == "-" and sys.stdin.isatty() and not arguments.quiet:
+        _say("reading the terminal: end the text with Ctrl-D")
+    with StderrProgress(enabled=not arguments.quiet) as progress:
+        document = read_document(file, keep_abstract=arguments.keep_abstract, progress=progress)
+        progress("loading the model", 0, 1)
+        from terraformer.summarizer import Summarizer
+
+        summarizer = Summarizer.load(
+            arguments.model, memory=arguments.memory, threads=arguments.threads
+        )
+        progress("loading the model", 1, 1)
+        summary = summarizer.summarize(document, options, progress=progress)
+    if not arguments.quiet:
+        for note in notes_of(summary, document):
+            _say(note)
+    target = _target(arguments, file)
+    format = _format(arguments, target)
+    text = render(
+        summary,
+        document,
+        source="standard input" if file == "-" else Path(file).name,
+        length=options.length,
+        format=format,
+        width=TEXT_WIDTH if target is None and sys.stdout.isatty() else None,
+    )
+    _write(text, target)
+    return 0
+
+
+def _summarize_many(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> int:
+    from app.batch import BatchSettings, plan, summarize_papers
+    from app.progress import StderrProgress
+    from terraformer.summary import SummaryOptions
+
+    format = _format(arguments, None)
+    try:
+        jobs = plan(map(Path, arguments.files), Path(arguments.output), format)
+    except ValueError as error:
+        parser.error(str(error))
+    n_workers = min(arguments.threads or len(os.sched_getaffinity(0)), len(jobs))
+    settings = BatchSettings(
+        options=SummaryOptions(length=arguments.length, order=arguments.order),
+        format=format,
+        keep_abstract=arguments.keep_abstract,
+        model=arguments.model,
+        memory=None if arguments.memory is None else arguments.memory // n_workers,
+    )
+    with StderrProgress(enabled=not arguments.quiet) as progress:
+        report = summarize_papers(
+            jobs,
+            settings,
+            n_workers=n_workers,
+            overwrite=arguments.overwrite,
+            progress=progress,
+        )
+    for source, message in report.failures:
+        _say(f"{source}: {message}")
+    if not arguments.quiet:
+        _say(
+            f"{report.n_summarized} summarized, {report.n_skipped} there already, "
+            f"{len(report.failures)} failed"
+        )
+    return EXIT_FAILED if report.failures else 0
+
+
+def _target(arguments: argparse.Namespace, file: str) -> Path | None:
+    """Returns the file to write, or None for standard output."""
+    if arguments.output is None:
+        return None
+    target = Path(arguments.output)
+    if target.is_dir() or arguments.output.endswith(os.sep):
+        from app.render import SUFFIXES
+
+        stem = "standard-input" if file == "-" else Path(file).stem
+        return target / f"{stem}.summary{SUFFIXES[_format(arguments, None)]}"
+    return target
+
+
+def _format(arguments: argparse.Namespace, target: Path | None) -> Format:
+    if arguments.format is not None:
+        return arguments.format
+    return "text" if target is None else _FORMATS_BY_SUFFIX.get(target.suffix.lower(), "text")
+
+
+def _write(text: str, target: Path | None) -> None:
+    if target is not None:
+        from app.whole_file import write_whole
+
+        write_whole(target, text)
+        return
+    reconfigure = getattr(sys.stdout, "reconfigure", None)
+    if reconfigure is not None:
+        reconfigure(errors="replace")
+    sys.stdout.write(text)
+
+
+def _say(message: str) -> None:
+    print(f"summarize: {' '.join(message.split())}", file=sys.stderr)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,265 @@
+"""From the lines of a PDF to its title, headings, paragraphs, captions and notes."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from app.readers.block import Block, BlockKind
+from app.readers.heading import (
+    could_be_heading,
+    is_capitals,
+    is_known,
+    is_numbered,
+    mend_heading,
+)
+from app.readers.pdf_layout import Line
+from app.readers.prose import LineJoiner, is_debris
+
+_CAPTION = re.compile(
+    r"(?:figure|fig\.|table|tab\.|algorithm|listing|scheme|plate|box|chart|video|extended data "
+    r"(?:fig\.|figure|table))\s*(?:S?\d+|[A-Z]\.?\d+|[IVX]+)\b\s*[.:|–—]?",
+    re.IGNORECASE,
+)
+_CODE_LINE = re.compile(r"\d{1,2}:\s")
+_SENTENCE_END = re.compile(r"[.?!:][\"”’)\]]*(?:\[\d+\])?$")
+_ENUMERATOR = re.compile(r"(?:[•◦▪‣·*]\s+|\(?\d{1,2}[.)]\s+(?=[^\W\d_]))")
+_LIST_ITEM = re.compile(r"[•◦▪‣–·*]\s|\(?(?:\d{1,2}|[a-z]|[ivx]{1,4})[.)]\s")
+_MIN_TITLE_SIZE = 1.12  # of the body's
+_MAX_BLOCKS_BETWEEN = 12
+_LARGER = 1.07
+_SMALLER = 0.93
+
+
+@dataclass(frozen=True)
+class _Type:
+    """The type that most of the document is set in, in points."""
+
+    size: float
+    spacing: float
+    is_bold: bool
+
+
+def blocks_of(lines: Sequence[Line]) -> list[Block]:
+    """Returns the blocks of a document in reading order.
+
+    Paragraphs that captions, notes, formulas, columns or pages cut in two are joined.
+
+    Args:
+        lines: All lines of all pages, without running headers and line numbers.
+    """
+    if not lines:
+        return []
+    body = _body_type(lines)
+    joiner = LineJoiner(line.text for line in lines)
+    groups: list[tuple[BlockKind, list[Line]]] = []
+    title = _title_lines(lines, body)
+    if title:
+        groups.append((BlockKind.TITLE, title))
+    title_ids = {id(line) for line in title}
+    previous: Line | None = None
+    for line in lines:
+        if id(line) in title_ids:
+            continue
+        kind = _kind(line, groups[-1] if groups else None, previous, body)
+        if kind is not None:
+            if groups and _goes_on(groups[-1], kind, line, previous, body):
+                groups[-1][1].append(line)
+            else:
+                groups.append((kind, [line]))
+        previous = line if kind is not None else None
+    blocks = [
+        joiner.join(kind, [(line.text, line.page) for line in group], _style(kind, group))
+        for kind, group in groups
+    ]
+    return _mended(blocks, joiner)
+
+
+def _body_type(lines: Sequence[Line]) -> _Type:
+    sizes: Counter[float] = Counter()
+    for line in lines:
+        sizes[round(2 * line.size) / 2] += 0 if is_debris(line.text) else len(line.text)
+    size = sizes.most_common(1)[0][0]
+    gaps = sorted(
+        line.gap for line in lines if abs(line.size - size) < 0.6 and size < line.gap < 2.5 * size
+    )
+    of_size = [line for line in lines if abs(line.size - size) < 0.6]
+    n_bold = sum(len(line.text) for line in of_size if line.bold > 0.9)
+    return _Type(
+        size=size,
+        spacing=gaps[len(gaps) // 2] if gaps else 1.2 * size,
+        is_bold=n_bold > 0.5 * sum(len(line.text) for line in of_size),
+    )
+
+
+def _title_lines(lines: Sequence[Line], body: _Type) -> list[Line]:
+    """Returns the lines in the largest type of the first page's upper part."""
+    first_page = [line for line in lines if line.page == lines[0].page]
+    lowest, highest = min(line.y for line in first_page), max(line.y for line in first_page)
+    upper = [
+        line
+        for line in first_page
+        if line.y > (lowest + highest) / 2 and not is_debris(line.text) and len(line.text) > 5
+    ]
+    if not upper:
+        return []
+    size = max(line.size for line in upper)
+    if size < _MIN_TITLE_SIZE * body.size:
+        return []
+    start = next(i for i, line in enumerate(first_page) if line.size == size)
+    title: list[Line] = []
+    for line in first_page[start:]:
+        if line.size < 0.95 * size or (title and line.gap > 2.2 * size):
+            break
+        title.append(line)
+    return title
+
+
+def _kind(
+    line: Line, group: tuple[BlockKind, list[Line]] | None, previous: Line | None, body: _Type
+) -> BlockKind | None:
+    """Returns what a line belongs to, None for formulas, rows of tables and code."""
+    if _is_heading(line, previous, body) or (
+        group is not None and _wraps_heading(line, previous, group, body)
+    ):
+        return BlockKind.HEADING
+    if _is_debris(line) or _CODE_LINE.match(line.text):
+        ends_paragraph = (
+            group is not None
+            and previous is not None
+            and group[0] is not BlockKind.HEADING
+            and previous.is_full
+            and not line.is_indented
+            and line.gap < 1.3 * body.spacing
+            and len(line.text) < 40
+        )
+        return group[0] if group is not None and ends_paragraph else None
+    if _CAPTION.match(line.text) and (previous is None or _is_apart(line, previous, body)):
+        return BlockKind.CAPTION
+    if group is not None and group[0] is BlockKind.CAPTION and previous is not None:
+        same_type = abs(line.size - previous.size) < 0.6
+        if same_type and line.gap < 1.25 * max(body.spacing, 1.2 * line.size):
+            return BlockKind.CAPTION
+    return BlockKind.NOTE if line.size < _SMALLER * body.size else BlockKind.PROSE
+
+
+def _is_debris(line: Line) -> bool:
+    # A line of prose fills its column in one piece, though it may be full of symbols.
+    is_prose_like = line.is_full and line.n_parts < 3 and line.x0 < line.left + 2 * line.size
+    return is_debris(line.text, 0.2 if is_prose_like else 0.4)
+
+
+def _is_apart(line: Line, previous: Line, body: _Type) -> bool:
+    return line.gap > 1.2 * body.spacing or line.gap < 0 or abs(line.size - previous.size) > 0.4
+
+
+def _is_heading(line: Line, previous: Line | None, body: _Type) -> bool:
+    text = mend_heading(line.text)
+    if not could_be_heading(text) or line.size < _SMALLER * body.size or _CAPTION.match(text):
+        return False
+    is_large = line.size > _LARGER * body.size
+    is_bold = line.bold > 0.9 and not body.is_bold
+    is_apart = line.gap > 1.15 * body.spacing or line.gap < 0
+    if is_known(text):
+        return is_large or is_bold or is_capitals(text) or (is_apart and not line.is_full)
+    if is_numbered(text):
+        if is_large or is_bold or is_capitals(text):
+            return True
+        is_plain = line.italic < 0.8 and line.gap < 1.3 * body.spacing
+        return is_apart and not line.is_full and not is_plain and len(text.split()) < 10
+    follows_heading = previous is not None and _is_like(line, previous)
+    if is_debris(text) or not (is_apart or follows_heading):
+        return False
+    return is_large or is_bold or (is_capitals(text) and not line.is_full)
+
+
+def _wraps_heading(
+    line: Line, previous: Line | None, group: tuple[BlockKind, list[Line]], body: _Type
+) -> bool:
+    """Whether a line is the second or third of a heading."""
+    return (
+        group[0] is BlockKind.HEADING
+        and previous is group[1][-1]
+        and len(group[1]) < 3
+        and (line.bold > 0.9 and not body.is_bold or line.size > _LARGER * body.size)
+        and _is_like(line, previous)
+        and 0 < line.gap < 1.6 * line.size
+    )
+
+
+def _is_like(line: Line, other: Line) -> bool:
+    return abs(line.size - other.size) < 0.4 and (line.bold > 0.9) == (other.bold > 0.9)
+
+
+def _goes_on(
+    group: tuple[BlockKind, list[Line]],
+    kind: BlockKind,
+    line: Line,
+    previous: Line | None,
+    body: _Type,
+) -> bool:
+    """Whether a line continues the block before it."""
+    last = group[1][-1]
+    if kind is not group[0] or previous is not last or kind is BlockKind.TITLE:
+        return False
+    if kind is BlockKind.HEADING:
+        return _wraps_heading(line, last, group, body) and not is_numbered(line.text)
+    if kind is BlockKind.CAPTION:
+        return _CAPTION.match(line.text) is None or not _is_apart(line, last, body)
+    if abs(line.size - last.size) > 0.08 * body.size or _LIST_ITEM.match(line.text):
+        return False
+    if line.gap == float("inf") or line.gap < 0 or line.page != last.page:
+        return last.is_full and line.is_full and not line.is_indented
+    if line.gap > 1.45 * body.spacing:
+        return False
+    ends = _SENTENCE_END.search(last.text) is not None
+    if line.is_indented and not last.is_indented:
+        return not ends and line.text[0].islower()
+    return last.is_full or not ends
+
+
+def _style(kind: BlockKind, group: Sequence[Line]) -> str:
+    if kind is not BlockKind.HEADING:
+        return ""
+    emphasis = " bold" if group[0].bold > 0.9 else " italic" if group[0].italic > 0.9 else ""
+    return f"{round(2 * group[0].size) / 2:.1f}{emphasis}"
+
+
+def _mended(blocks: Sequence[Block], joiner: LineJoiner) -> list[Block]:
+    """Joins the parts of paragraphs over what stands between them, and drops stray labels."""
+    mended: list[Block] = []
+    for block in blocks:
+        if block.kind is BlockKind.HEADING:
+            text = mend_heading(block.text)
+            mended.append(Block(block.kind, text, block.page_starts, block.style))
+            continue
+        text = _ENUMERATOR.sub("", block.text)
+        block = block.without_start(len(block.text) - len(text))
+        is_label = block.kind is not BlockKind.TITLE and _is_label(block)
+        unfinished = None if is_label and block.n_words < 4 else _unfinished(mended, block)
+        if unfinished is not None:
+            mended[unfinished] = joiner.join_blocks(mended[unfinished], block)
+        elif not is_label:
+            mended.append(block)
+    return mended
+
+
+def _unfinished(blocks: Sequence[Block], block: Block) -> int | None:
+    """Returns the index of the paragraph that `block` goes on with, if there is one."""
+    if block.text[:1].islower() or block.text[:1] in ("(", "["):
+        for i in range(len(blocks) - 1, max(-1, len(blocks) - _MAX_BLOCKS_BETWEEN), -1):
+            if blocks[i].kind is BlockKind.HEADING:
+                return None
+            is_open = _SENTENCE_END.search(blocks[i].text.rstrip(":")) is None
+            if blocks[i].kind is block.kind and is_open and block.kind is not BlockKind.CAPTION:
+                return i
+    return None
+
+
+def _is_label(block: Block) -> bool:
+    """Whether it is a stray piece of a figure, a formula or a table."""
+    if _SENTENCE_END.search(block.text):
+        return block.n_words < 3
+    return block.n_words < (12 if block.kind is BlockKind.NOTE else 5)

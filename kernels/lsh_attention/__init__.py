@@ -1,0 +1,1 @@
+"""Shared query-key attention within hash buckets."""

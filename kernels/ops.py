@@ -1,0 +1,116 @@
+"""The only door to the kernels: each operation runs on the backend that the table picks."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from kernels.dispatch import needs_cpu, register, resolve
+from kernels.lsh_attention import cpu as lsh_cpu
+from kernels.lsh_attention import reference as lsh_reference
+from kernels.sparse_feed_forward import cpu as feed_forward_cpu
+from kernels.sparse_feed_forward import reference as feed_forward_reference
+from kernels.sparse_feed_forward.reference import Selection, draw_choice
+from kernels.sru_scan import cpu as sru_cpu
+from kernels.sru_scan import reference as sru_reference
+
+__all__ = [
+    "Selection",
+    "draw_choice",
+    "hash_buckets",
+    "lsh_attention",
+    "sparse_feed_forward",
+    "sparse_feed_forward_step",
+    "sru_scan",
+]
+
+register("hash_buckets", "reference", lsh_reference.hash_buckets)
+register("lsh_attention", "reference", lsh_reference.lsh_attention)
+register("lsh_attention", "cpu", lsh_cpu.lsh_attention, needs_cpu)
+register("sru_scan", "reference", sru_reference.sru_scan)
+register("sru_scan", "cpu", sru_cpu.sru_scan, needs_cpu)
+register("sparse_feed_forward", "reference", feed_forward_reference.sparse_feed_forward)
+register("sparse_feed_forward", "cpu", feed_forward_cpu.sparse_feed_forward, needs_cpu)
+register("sparse_feed_forward_step", "reference", feed_forward_reference.sparse_feed_forward_step)
+
+
+def hash_buckets(
+    q: Tensor,
+    rotations: Tensor,
+    n_buckets: tuple[int, ...],
+    mask: Tensor | None = None,
+    *,
+    backend: str | None = None,
+) -> Tensor:
+    """Hashes q [B, H, L, K] to buckets [B, H, R, L], int64.
+
+    See `kernels.lsh_attention.reference.hash_buckets`; `backend` forces one.
+    """
+    return resolve("hash_buckets", q.device, backend)(q, rotations, n_buckets, mask)
+
+
+def lsh_attention(
+    qk: Tensor,
+    v: Tensor,
+    buckets: Tensor,
+    mask: Tensor | None = None,
+    *,
+    chunk_len: int,
+    n_chunks_before: int = 1,
+    n_chunks_after: int = 0,
+    causal: bool = False,
+    backend: str | None = None,
+) -> Tensor:
+    """Attends within buckets: qk [B, H, L, K], v [B, H, L, V] → [B, H, L, V].
+
+    See `kernels.lsh_attention.reference.lsh_attention`; `backend` forces one.
+    """
+    return resolve("lsh_attention", qk.device, backend)(
+        qk,
+        v,
+        buckets,
+        mask,
+        chunk_len=chunk_len,
+        n_chunks_before=n_chunks_before,
+        n_chunks_after=n_chunks_after,
+        causal=causal,
+    )
+
+
+def sru_scan(
+    x: Tensor, f: Tensor, c0: Tensor | None = None, *, backend: str | None = None
+) -> tuple[Tensor, Tensor]:
+    """Runs c_t = f_t * c_{t-1} + (1 - f_t) * x_t over [B, L, D].
+
+    See `kernels.sru_scan.reference.sru_scan`; `backend` forces one.
+    """
+    return resolve("sru_scan", x.device, backend)(x, f, c0)
+
+
+def sparse_feed_forward(
+    x: Tensor,
+    logits: Tensor,
+    w1: Tensor,
+    w2: Tensor,
+    b2: Tensor,
+    *,
+    selection: Selection,
+    choice: Tensor | None = None,
+    backend: str | None = None,
+) -> Tensor:
+    """Applies one unit in each block to x [T, D], computing all of them.
+
+    See `kernels.sparse_feed_forward.reference.sparse_feed_forward`; `backend` forces one.
+    """
+    return resolve("sparse_feed_forward", x.device, backend)(
+        x, logits, w1, w2, b2, selection=selection, choice=choice
+    )
+
+
+def sparse_feed_forward_step(
+    x: Tensor, logits: Tensor, w1: Tensor, w2: Tensor, b2: Tensor, *, backend: str | None = None
+) -> Tensor:
+    """Applies one unit in each block to x [T, D], reading only the rows of those.
+
+    See `kernels.sparse_feed_forward.reference.sparse_feed_forward_step`; `backend` forces one.
+    """
+    return resolve("sparse_feed_forward_step", x.device, backend)(x, logits, w1, w2, b2)

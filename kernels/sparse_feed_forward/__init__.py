@@ -1,0 +1,1 @@
+"""Feed-forward of which a controller keeps one unit in each block."""

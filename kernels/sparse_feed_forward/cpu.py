@@ -1,0 +1,119 @@
+"""Sparse feed-forward for the CPU: a few tokens at a time, with a backward pass written by hand."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.amp.autocast_mode import custom_bwd, custom_fwd
+from torch.autograd.function import once_differentiable
+
+from kernels.sparse_feed_forward.reference import Selection, check_shapes
+
+_UNITS_AT_ONCE = 1 << 18  # elements, 1 MiB in float32: a few such blocks stay in the cache
+
+
+def sparse_feed_forward(
+    x: Tensor,
+    logits: Tensor,
+    w1: Tensor,
+    w2: Tensor,
+    b2: Tensor,
+    *,
+    selection: Selection,
+    choice: Tensor | None = None,
+) -> Tensor:
+    """Computes what `kernels.sparse_feed_forward.reference.sparse_feed_forward` defines.
+
+    It keeps two numbers a unit for the backward pass if the selection is soft, else one.
+    """
+    check_shapes(x, logits, w1, w2)
+    if selection != "soft":
+        choice = (logits.argmax(dim=-1) if choice is None else choice.long())[..., None]
+    return _SparseFeedForward.apply(  # pyright: ignore[reportReturnType]
+        x, logits, w1, w2, b2, selection, choice, torch.is_grad_enabled()
+    )
+
+
+class _SparseFeedForward(torch.autograd.Function):
+    @staticmethod
+    @custom_fwd(device_type="cpu", cast_inputs=torch.float32)
+    def forward(
+        ctx: Any,
+        x: Tensor,
+        logits: Tensor,
+        w1: Tensor,
+        w2: Tensor,
+        b2: Tensor,
+        selection: Selection,
+        choice: Tensor | None,
+        keep: bool,
+    ) -> Tensor:
+        blocks = logits.shape[1:]
+        out = x.new_empty(x.shape[0], b2.shape[0])
+        kept_units, kept_soft = [], []
+        for start, end in _ranges(x.shape[0], w1.shape[0]):
+            units = torch.mm(x[start:end], w1.T).view(-1, *blocks).relu_()
+            soft = None if selection == "hard" else logits[start:end].softmax(dim=-1)
+            if choice is None:
+                active = units * soft
+            else:
+                chosen = choice[start:end]
+                active = torch.zeros_like(units)
+                units = units.gather(-1, chosen)  # [T, G, 1]
+                active.scatter_(-1, chosen, units)
+            torch.addmm(b2, active.flatten(1), w2, out=out[start:end])
+            if keep:
+                kept_units.append(units)
+                kept_soft.append(soft)
+        ctx.selection = selection
+        ctx.n_parts = len(kept_units)
+        if selection == "hard":
+            kept_soft = []
+        ctx.save_for_backward(x, w1, w2, choice, *kept_units, *kept_soft)
+        ctx.blocks = blocks
+        return out
+
+    @staticmethod
+    @once_differentiable
+    @custom_bwd(device_type="cpu")
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        x, w1, w2, choice, *kept = ctx.saved_tensors
+        kept_units, kept_soft = kept[: ctx.n_parts], kept[ctx.n_parts :]
+        dx, dw1, dw2 = torch.empty_like(x), torch.zeros_like(w1), torch.zeros_like(w2)
+        dlogits = None
+        if ctx.selection != "hard":
+            dlogits = x.new_empty(x.shape[0], *ctx.blocks)
+        for part, (start, end) in enumerate(_ranges(x.shape[0], w1.shape[0])):
+            units = kept_units[part]
+            dactive = torch.mm(grad[start:end], w2.T).view(-1, *ctx.blocks)
+            if choice is None:
+                soft = kept_soft[part]
+                active = units * soft
+                # The gradient of the softmax: soft * (dsoft - sum(soft * dsoft)).
+                dlogit = active * dactive
+                torch.sub(
+                    dlogit, soft * dlogit.sum(dim=-1, keepdim=True), out=dlogits[start:end]
+                )
+                dunits = dactive.mul_(soft).mul_(units > 0)
+            else:
+                chosen = choice[start:end]
+                active = torch.zeros_like(dactive).scatter_(-1, chosen, units)
+                dchosen = dactive.gather(-1, chosen).mul_(units > 0)
+                dunits = dactive.zero_().scatter_(-1, chosen, dchosen)
+                if dlogits is not None:
+                    soft = kept_soft[part]
+                    along = dchosen.mul_(units).mul_(soft.gather(-1, chosen))
+                    torch.mul(soft, -along, out=dlogits[start:end])
+                    dlogits[start:end].scatter_add_(-1, chosen, along)
+            dunits, active = dunits.flatten(1), active.flatten(1)
+            torch.mm(dunits, w1, out=dx[start:end])
+            dw1.addmm_(dunits.T, x[start:end])
+            dw2.addmm_(active.T, grad[start:end])
+        return dx, dlogits, dw1, dw2, grad.sum(dim=0), None, None, None
+
+
+def _ranges(n_tokens: int, n_units: int) -> list[tuple[int, int]]:
+    size = max(64, _UNITS_AT_ONCE // n_units)
+    return [(start, min(start + size, n_tokens)) for start in range(0, n_tokens, size)]

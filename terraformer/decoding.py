@@ -1,0 +1,106 @@
+"""Picking sentences one after another until the summary is long enough."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from scipy import sparse
+
+from terraformer.model import Source, Terraformer
+from terraformer.summary import Length
+
+SHORT, LONG = 0.5, 2.0  # words of a short and of a long summary, relative to a normal one
+
+
+@dataclass(frozen=True)
+class Pick:
+    """A picked sentence.
+
+    Attributes:
+        sentence: Its index.
+        n_words: Its words.
+        stop_probability: What the model gave to stopping instead of picking it, in [0, 1].
+    """
+
+    sentence: int
+    n_words: int
+    stop_probability: float
+
+
+@torch.inference_mode()
+def iterate_picks(
+    model: Terraformer, source: Source, vectors: sparse.csr_matrix
+) -> Iterator[Pick]:
+    """Yields the greedy picks of one document, most wanted first, until none is left.
+
+    Args:
+        model: In evaluation mode.
+        source: One document, without padding.
+        vectors: L2-normalized tf-idf vectors of its sentences, [S, vocabulary].
+    """
+    penalty = model.config.picking.redundancy_penalty
+    similarity = np.zeros(vectors.shape[0], np.float32)  # to the nearest picked sentence
+    n_left = int(source.selectable.sum())
+    logits, state = model.begin(source)
+    while n_left:
+        stop_probability = float(torch.softmax(logits[0], dim=-1)[-1])
+        wanted = logits[0, :-1] - penalty * torch.from_numpy(similarity)
+        sentence = int(wanted.argmax())
+        n_words = int(source.n_words[0, sentence])
+        yield Pick(sentence, n_words, stop_probability)
+        n_left -= 1
+        if n_left:
+            to_pick = (vectors @ vectors[sentence].T).toarray().ravel()
+            similarity = np.maximum(similarity, to_pick)
+            logits, state = model.step(sentence, n_words, state)
+
+
+def pick_sentences(
+    model: Terraformer, source: Source, vectors: sparse.csr_matrix, length: Length | int = "normal"
+) -> list[int]:
+    """Returns the sentences of a summary in the order of picking.
+
+    Args:
+        model, source, vectors: See `iterate_picks`.
+        length: "normal" ends where the model stops; "short" and "long" are half and twice its
+            words; a number is the words wanted. Words are met as nearly as whole sentences allow.
+    """
+    picking = model.config.picking
+    picks: list[Pick] = []
+    target = length if isinstance(length, int) else None
+    natural = 0  # words up to the model's own stop
+    stopped = False
+    for pick in iterate_picks(model, source, vectors):
+        if not stopped and target is None:
+            stopped = bool(picks) and (
+                pick.stop_probability >= picking.stop_threshold or len(picks) >= picking.max_picks
+            )
+            if stopped:
+                natural = sum(taken.n_words for taken in picks)
+                if length != "long":
+                    break
+                target = round(LONG * natural)
+        if target is not None and not _nearer(picks, pick, target):
+            break
+        picks.append(pick)
+    if length == "short":
+        picks = _cut(picks, SHORT * sum(pick.n_words for pick in picks))
+    return [pick.sentence for pick in picks]
+
+
+def _nearer(picks: list[Pick], pick: Pick, target: float) -> bool:
+    """Whether taking `pick` brings the summary nearer to `target` words; the first is taken."""
+    words = sum(taken.n_words for taken in picks)
+    return not picks or abs(words + pick.n_words - target) < abs(words - target)
+
+
+def _cut(picks: list[Pick], target: float) -> list[Pick]:
+    kept: list[Pick] = []
+    for pick in picks:
+        if not _nearer(kept, pick, target):
+            break
+        kept.append(pick)
+    return kept
