@@ -65,16 +65,16 @@ def view_summary(summary: Summary, document: Document, *, source: str, length: L
   <header>
     <h2>{escape(title or source)}</h2>
     <p class="tf-meta">{escape(" · ".join(meta))}</p>
+    <div class="tf-actions">
+      <button type="button" data-copy="{escape(summary.text)}">Copy text</button>
+      {_download("Download Markdown", "markdown", summary, document, source, length)}
+      {_download("Download JSON", "json", summary, document, source, length)}
+    </div>
   </header>
   <ol class="tf-sentences">
 {items}
   </ol>
   {f'<ul class="tf-notes" aria-label="Remarks">{notes}</ul>' if notes else ""}
-  <footer class="tf-actions">
-    <button type="button" data-copy="{escape(summary.text)}">Copy text</button>
-    {_download("Download Markdown", "markdown", summary, document, source, length)}
-    {_download("Download JSON", "json", summary, document, source, length)}
-  </footer>
 </article>"""
 
 

@@ -37,7 +37,7 @@ class StderrProgress:
             return
         if self._stream.isatty():
             self._draw(what, done, total)
-        elif self._clock() >= self._next_line:
+        elif done < total and self._clock() >= self._next_line:
             self._next_line = self._clock() + SECONDS_BETWEEN_LINES
             print(f"summarize: {what} {done}/{total}", file=self._stream, flush=True)
 

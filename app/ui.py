@@ -165,13 +165,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         summarizer = Summarizer.load(
             arguments.model, memory=arguments.memory, threads=arguments.threads
         )
-    except TerraformerError as error:
-        print(f"summarize: {error}", file=sys.stderr)
-        return 1
-    page = build_page(summarizer)
-    try:
+        page = build_page(summarizer)
         launch(page, host=arguments.host, port=arguments.port, share=arguments.share)
-    except OSError as error:
+    except TerraformerError as error:
         print(f"summarize: {error}", file=sys.stderr)
         return 1
     print(f"summarize: the page is at {page.local_url} (Ctrl-C ends it)", file=sys.stderr)
@@ -188,25 +184,30 @@ def launch(page: gr.Blocks, *, host: str, port: int, share: bool = False) -> Non
         port: Port to listen on.
         share: Whether to open a public address too.
     Raises:
-        OSError: if the port is taken.
+        TerraformerError: if the port cannot be had.
     """
-    page.launch(
-        server_name=host,
-        server_port=port,
-        share=share,
-        prevent_thread_lock=True,
-        quiet=True,
-        inbrowser=False,
-        max_file_size=MAX_FILE_SIZE,
-        footer_links=["api"],
-        run_history=False,
-        enable_monitoring=False,
-        mcp_server=False,
-        ssr_mode=False,
-        pwa=False,
-        theme=THEME,
-        css=CSS,
-    )
+    try:
+        page.launch(
+            server_name=host,
+            server_port=port,
+            share=share,
+            prevent_thread_lock=True,
+            quiet=True,
+            inbrowser=False,
+            max_file_size=MAX_FILE_SIZE,
+            footer_links=["api"],
+            run_history=False,
+            enable_monitoring=False,
+            mcp_server=False,
+            ssr_mode=False,
+            pwa=False,
+            theme=THEME,
+            css=CSS,
+        )
+    except OSError as error:
+        raise TerraformerError(
+            f"port {port} of {host} is taken or not allowed: choose another with --port"
+        ) from error
 
 
 if __name__ == "__main__":

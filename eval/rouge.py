@@ -16,6 +16,7 @@ from datasets import disable_progress_bars
 from tqdm import tqdm
 
 from eval.baselines import BASELINES
+from eval.command import checkpoint_name, exit_status, positive, require_folder_of
 from eval.evaluation import (
     LoadSystem,
     System,
@@ -35,7 +36,6 @@ from eval.report import (
     write_report,
 )
 from finetune.data import DATA_VARIABLE, SPLITS, find_split
-from terraformer.errors import DataError, TerraformerError
 from terraformer.summary import LENGTHS, Length
 
 OURS = "terraformer"
@@ -50,20 +50,11 @@ def main(arguments: Sequence[str] | None = None, load_ours: LoadOurs = load_terr
         load_ours: Loads the system under test, given the model and the length.
     """
     options = _parser().parse_args(arguments)
-    try:
-        _run(options, load_ours)
-    except TerraformerError as error:
-        print(f"eval.rouge: {error}", file=sys.stderr)
-        return 1
-    except OSError as error:
-        print(f"eval.rouge: {error.strerror}: {error.filename}", file=sys.stderr)
-        return 1
-    return 0
+    return exit_status("eval.rouge", lambda: _run(options, load_ours))
 
 
 def _run(options: argparse.Namespace, load_ours: LoadOurs) -> None:
-    if options.report and not options.report.parent.is_dir():
-        raise DataError(f"the folder {options.report.parent} of --report is missing: make it first")
+    require_folder_of(options.report)
     disable_progress_bars()
     torch.set_num_threads(1)
     rows = find_split(options.split, options.data)
@@ -99,7 +90,7 @@ def _describe(
         "n_documents": n_documents,
         "limit": options.limit,
         "sampling": "the ids with the smallest SHA-1" if options.limit else None,
-        "model": options.model,
+        "model": checkpoint_name(options.model),
         "length": options.length,
         "baselines": list(options.baselines),
         "budget_words": budgets,
@@ -112,7 +103,7 @@ def _describe(
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="eval.rouge",
+        prog="python -m eval.rouge",
         description="Scores summaries of the papers of a split against their abstracts with ROUGE "
         "F1 (Porter stemmer), with 95 % bootstrap intervals over documents. Table to stdout, "
         "progress to stderr.",
@@ -125,7 +116,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--limit",
-        type=_positive,
+        type=positive,
         metavar="N",
         help="take a fixed pseudo-random sample of N papers of the split (default: all)",
     )
@@ -163,7 +154,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--threads",
-        type=_positive,
+        type=positive,
         default=os.cpu_count() or 1,
         metavar="N",
         help="papers worked on at once, each in a process with one thread (default: %(default)s)",
@@ -171,18 +162,12 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _positive(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} must be a whole number of at least 1")
-    return int(text)
-
-
 def _length(text: str) -> Length | int:
     for name in LENGTHS:
         if text == name:
             return name
     try:
-        return _positive(text)
+        return positive(text)
     except argparse.ArgumentTypeError as error:
         raise argparse.ArgumentTypeError(
             f"{text!r} must be one of {', '.join(LENGTHS)} or a number of words"

@@ -1,7 +1,8 @@
 """Trains the extractor: `python -m finetune.train --examples runs/examples --output runs/extract`.
 
 Takes what `finetune.prepare` wrote, trains with Hugging Face's Trainer (resumed where the output
-folder holds a checkpoint) and writes a checkpoint folder that `Summarizer.load` takes.
+folder holds a checkpoint) and writes a checkpoint folder that `Summarizer.load` takes. Several
+processes, on CPU cores or GPUs, are started as `torchrun --nproc-per-node N -m finetune.train …`.
 """
 
 from __future__ import annotations
@@ -40,8 +41,9 @@ class WeightAverage(TrainerCallback):
         self.average.update_parameters(self._model)
 
     def on_save(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        folder = Path(args.output_dir) / f"checkpoint-{state.global_step}"
-        torch.save(self.average.state_dict(), folder / AVERAGE_FILE)
+        if state.is_world_process_zero:
+            folder = Path(args.output_dir) / f"checkpoint-{state.global_step}"
+            torch.save(self.average.state_dict(), folder / AVERAGE_FILE)
 
     def resume(self, folder: str) -> None:
         """Takes the average back from a folder of the Trainer's."""
@@ -83,6 +85,7 @@ def train(arguments: argparse.Namespace) -> Path:
     objective = ExtractObjective(model)
     for stack in (model.token_encoder, model.sentence_encoder, model.decoder):
         stack.sequence.recompute = arguments.recompute
+    on_gpu = torch.cuda.is_available()
     average = WeightAverage(objective, arguments.average_decay)
     trainer = Trainer(
         model=objective,
@@ -106,6 +109,11 @@ def train(arguments: argparse.Namespace) -> Path:
             save_total_limit=2,
             prediction_loss_only=True,
             remove_unused_columns=False,
+            label_names=["next_pick"],
+            dataloader_pin_memory=on_gpu,
+            use_cpu=not on_gpu,
+            ddp_find_unused_parameters=False,
+            ddp_backend=None if on_gpu else "gloo",
             seed=arguments.seed,
             data_seed=arguments.seed,
             report_to=[],
@@ -124,10 +132,11 @@ def train(arguments: argparse.Namespace) -> Path:
     if last:
         average.resume(last)
     trainer.train(resume_from_checkpoint=last)
-    objective.load_state_dict(average.average.module.state_dict())
-    save_checkpoint(arguments.output, objective.model, arguments.tokenizer)
-    history = arguments.output / "history.json"
-    history.write_text(json.dumps(trainer.state.log_history, indent=1))
+    if trainer.is_world_process_zero():
+        objective.load_state_dict(average.average.module.state_dict())
+        save_checkpoint(arguments.output, objective.model, arguments.tokenizer)
+        history = arguments.output / "history.json"
+        history.write_text(json.dumps(trainer.state.log_history, indent=1))
     return arguments.output
 
 

@@ -25,6 +25,7 @@ TOLERANCES = {  # relative to the largest value: outputs, gradients
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    torch.set_num_threads(1)  # the tensors are small: threads would only wait for one another
     config.addinivalue_line(
         "markers", "golden(prefix): runs once for every golden file of the family"
     )
@@ -99,3 +100,55 @@ def _nan_in_empty_memory(request: pytest.FixtureRequest, monkeypatch: pytest.Mon
 @pytest.fixture(autouse=True)
 def _fixed_seed() -> None:
     torch.manual_seed(0)
+
+
+_PAPER_SECTIONS = {
+    "1 Introduction": "Rivers carry sediment from the mountains to the sea",
+    "2 Methods": "We measured the turbidity of the water at every station",
+    "3 Results": "The flux of sediment rose with the discharge of the river",
+    "4 Conclusion": "Dams change the flux more than the climate does",
+}
+_PAPER_ABSTRACT = (
+    "Sediment feeds deltas and fills reservoirs. We followed it along one river for eight years. "
+    "The abstract alone says that the flux of sediment halved below every dam that we visited."
+)
+
+
+@pytest.fixture(scope="session")
+def paper_text() -> str:
+    """A paper of four sections with an abstract, each sentence different, in Markdown."""
+    lines = ["# Sediment in rivers", "", "## Abstract", "", _PAPER_ABSTRACT, ""]
+    for heading, opening in _PAPER_SECTIONS.items():
+        sentences = [f"{opening}, which case {i} of {heading[2:]} shows." for i in range(8)]
+        lines += [f"## {heading}", "", " ".join(sentences), ""]
+    return "\n".join(lines)
+
+
+@pytest.fixture(scope="session")
+def tiny_checkpoint(tmp_path_factory: pytest.TempPathFactory, paper_text: str) -> Path:
+    """Folder of an untrained model of the real kind: it picks real sentences, not good ones."""
+    import sentencepiece
+
+    from terraformer.checkpoint import save_checkpoint
+    from terraformer.config import TerraformerConfig
+    from terraformer.model import Terraformer
+
+    folder = tmp_path_factory.mktemp("tiny")
+    corpus = folder / "corpus.txt"
+    corpus.write_text(paper_text, encoding="utf-8")
+    sentencepiece.SentencePieceTrainer.train(
+        input=str(corpus),
+        model_prefix=str(folder / "tokenizer"),
+        vocab_size=400,
+        model_type="bpe",
+        byte_fallback=True,
+        pad_id=0,
+        eos_id=1,
+        unk_id=2,
+        bos_id=-1,
+        minloglevel=2,
+    )
+    torch.manual_seed(0)
+    model = Terraformer(TerraformerConfig(vocab_size=400, d_model=32))
+    save_checkpoint(folder, model, folder / "tokenizer.model")
+    return folder

@@ -144,7 +144,8 @@ def test_interrupt_exits_130(capsys, monkeypatch, paper) -> None:
 
 
 def test_reader_that_goes_away_leaves_no_traceback(paper, tiny_checkpoint) -> None:
-    command = [sys.executable, "-m", "app.cli", str(paper), "--model", str(tiny_checkpoint)]
+    command = [sys.executable, "-m", "app.cli", str(paper), "--quiet"]
+    command += ["--model", str(tiny_checkpoint)]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     assert process.stdout is not None
     assert process.stderr is not None
@@ -189,6 +190,9 @@ def test_progress_in_a_log_waits_and_is_sparse() -> None:
         clock.now = page / 10
         progress("reading pages", page, 100)
     assert log.getvalue() == "summarize: reading pages 20/100\nsummarize: reading pages 70/100\n"
+    clock.now = 20
+    progress("reading pages", 100, 100)
+    assert log.getvalue().count("\n") == 2
 
 
 def test_progress_on_a_terminal_is_a_bar_that_goes_away() -> None:

@@ -61,7 +61,7 @@ def test_markdown_shows_where_each_sentence_stands(document: Document) -> None:
     assert text.splitlines() == [
         "# Sand & dams",
         "",
-        "Summary of a_b.pdf (3 pages, 11 words) in 8 words:",
+        "Summary of a_b.pdf (3 pages, 13 words) in 10 words:",
         "",
         "- Dams stop it. (p. 2, 1 Introduction)",
         "- Deltas shrink at p < 0.05 [12]. (p. 3)",

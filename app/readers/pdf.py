@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
 import threading
@@ -32,15 +33,15 @@ class PdfLimits:
         max_pages: Pages read.
         max_chars: Characters read.
         max_memory: Address space of the child process, bytes.
-        max_page_seconds: Wall time without a new page after which the child is stopped.
-        max_seconds: Processor time of the child.
+        max_page_seconds: Processor time of one page.
+        max_stall_seconds: Wall time without a new page after which the child is stopped.
     """
 
     max_pages: int = 3000
     max_chars: int = 12_000_000
     max_memory: int = 1 << 30
-    max_page_seconds: float = 20.0
-    max_seconds: int = 300
+    max_page_seconds: int = 15
+    max_stall_seconds: float = 120.0
 
 
 @dataclass
@@ -91,17 +92,15 @@ def read_pdf(
         _read_with(engine, path, reading, limits, progress)
         if reading.error == "password":
             raise DocumentError(f"{name} is encrypted: save a copy without its password first")
-        if not reading.error:
+        if reading.error in ("", "limit"):
             break
     if not reading.pages and reading.is_stalled:
         raise DocumentError(
-            f"{name} took more than {limits.max_page_seconds:g} s without yielding a page: "
-            "print it to a new PDF and try that"
+            f"{name} took too long without yielding a page: print it to a new PDF and try that"
         )
     if not reading.pages:
-        raise DocumentError(
-            f"{name} is damaged or needs too much memory: print it to a new PDF and try that"
-        )
+        reason = "is damaged" if reading.error == "format" else "needs too much memory"
+        raise DocumentError(f"{name} {reason}: print it to a new PDF and try that")
     blank = [page.number for page in reading.pages if not page.fragments]
     if len(blank) == len(reading.pages):
         raise DocumentError(
@@ -153,9 +152,11 @@ def _read_with(
         limits.max_pages,
         limits.max_chars - sum(len(f.text) for page in reading.pages for f in page.fragments),
         limits.max_memory,
-        limits.max_seconds,
+        limits.max_page_seconds,
     )
     for message in _messages([str(argument) for argument in arguments], reading, limits):
+        if message.get("error") == "bug":
+            raise RuntimeError(message["detail"])
         if "error" in message:
             reading.error = message["error"]
             return
@@ -187,12 +188,11 @@ def _messages(
     assert child.stdout is not None
     try:
         while True:
-            with _deadline(child, limits.max_page_seconds) as expired:
+            with _deadline(child, limits.max_stall_seconds) as expired:
                 line = child.stdout.readline()
-            if expired.is_set():
-                reading.is_stalled = True
-                return
             if not line.endswith(b"\n"):
+                is_out_of_time = child.wait() == -getattr(signal, "SIGXCPU", 0) != 0
+                reading.is_stalled = expired.is_set() or is_out_of_time
                 return
             yield json.loads(line)
     finally:

@@ -24,11 +24,14 @@ _CAPTION = re.compile(
     re.IGNORECASE,
 )
 _CODE_LINE = re.compile(r"\d{1,2}:\s")
+_CONTENTS_LINE = re.compile(r".*(?:\. ?){4,}\s*\d+$|.*…[. …]*\d+$")
 _SENTENCE_END = re.compile(r"[.?!:][\"”’)\]]*(?:\[\d+\])?$")
+_LONG_WORD = re.compile(r"[^\W\d_]{4,}")
 _ENUMERATOR = re.compile(r"(?:[•◦▪‣·*]\s+|\(?\d{1,2}[.)]\s+(?=[^\W\d_]))")
 _LIST_ITEM = re.compile(r"[•◦▪‣–·*]\s|\(?(?:\d{1,2}|[a-z]|[ivx]{1,4})[.)]\s")
 _MIN_TITLE_SIZE = 1.12  # of the body's
 _MAX_BLOCKS_BETWEEN = 12
+_MIN_WORDS = 40  # of prose: with less, a page is taken as it is
 _LARGER = 1.07
 _SMALLER = 0.93
 
@@ -45,7 +48,8 @@ class _Type:
 def blocks_of(lines: Sequence[Line]) -> list[Block]:
     """Returns the blocks of a document in reading order.
 
-    Paragraphs that captions, notes, formulas, columns or pages cut in two are joined.
+    Paragraphs that captions, notes, formulas, columns or pages cut in two are joined. Formulas,
+    rows of tables and stray labels are left out, unless there is hardly anything else.
 
     Args:
         lines: All lines of all pages, without running headers and line numbers.
@@ -54,10 +58,20 @@ def blocks_of(lines: Sequence[Line]) -> list[Block]:
         return []
     body = _body_type(lines)
     joiner = LineJoiner(line.text for line in lines)
-    groups: list[tuple[BlockKind, list[Line]]] = []
     title = _title_lines(lines, body)
-    if title:
-        groups.append((BlockKind.TITLE, title))
+    blocks = _mended(_grouped(lines, title, body, joiner), joiner)
+    if sum(block.n_words for block in blocks if block.kind is BlockKind.PROSE) < _MIN_WORDS:
+        title_ids = {id(line) for line in title}
+        rest = [(line.text, line.page) for line in lines if id(line) not in title_ids]
+        blocks = [b for b in blocks if b.kind is BlockKind.TITLE]
+        blocks += [joiner.join(BlockKind.PROSE, [line]) for line in rest]
+    return blocks
+
+
+def _grouped(
+    lines: Sequence[Line], title: list[Line], body: _Type, joiner: LineJoiner
+) -> list[Block]:
+    groups: list[tuple[BlockKind, list[Line]]] = [(BlockKind.TITLE, title)] if title else []
     title_ids = {id(line) for line in title}
     previous: Line | None = None
     for line in lines:
@@ -70,11 +84,21 @@ def blocks_of(lines: Sequence[Line]) -> list[Block]:
             else:
                 groups.append((kind, [line]))
         previous = line if kind is not None else None
-    blocks = [
+    return [
         joiner.join(kind, [(line.text, line.page) for line in group], _style(kind, group))
         for kind, group in groups
+        if not _is_table(kind, group)
     ]
-    return _mended(blocks, joiner)
+
+
+def _is_table(kind: BlockKind, group: Sequence[Line]) -> bool:
+    """Whether lines are a list of names or values: none fills the column, nor ends a sentence."""
+    return (
+        kind in (BlockKind.PROSE, BlockKind.NOTE)
+        and len(group) > 1
+        and not any(line.is_full for line in group)
+        and _SENTENCE_END.search(group[-1].text) is None
+    )
 
 
 def _body_type(lines: Sequence[Line]) -> _Type:
@@ -121,6 +145,8 @@ def _kind(
     line: Line, group: tuple[BlockKind, list[Line]] | None, previous: Line | None, body: _Type
 ) -> BlockKind | None:
     """Returns what a line belongs to, None for formulas, rows of tables and code."""
+    if _CONTENTS_LINE.match(line.text):
+        return None
     if _is_heading(line, previous, body) or (
         group is not None and _wraps_heading(line, previous, group, body)
     ):
@@ -132,7 +158,7 @@ def _kind(
             and group[0] is not BlockKind.HEADING
             and previous.is_full
             and not line.is_indented
-            and line.gap < 1.3 * body.spacing
+            and 0.8 * body.spacing < line.gap < 1.3 * body.spacing
             and len(line.text) < 40
         )
         return group[0] if group is not None and ends_paragraph else None
@@ -181,9 +207,10 @@ def _wraps_heading(
     """Whether a line is the second or third of a heading."""
     return (
         group[0] is BlockKind.HEADING
+        and previous is not None
         and previous is group[1][-1]
         and len(group[1]) < 3
-        and (line.bold > 0.9 and not body.is_bold or line.size > _LARGER * body.size)
+        and ((line.bold > 0.9 and not body.is_bold) or line.size > _LARGER * body.size)
         and _is_like(line, previous)
         and 0 < line.gap < 1.6 * line.size
     )
@@ -235,8 +262,9 @@ def _mended(blocks: Sequence[Block], joiner: LineJoiner) -> list[Block]:
             text = mend_heading(block.text)
             mended.append(Block(block.kind, text, block.page_starts, block.style))
             continue
-        text = _ENUMERATOR.sub("", block.text)
-        block = block.without_start(len(block.text) - len(text))
+        enumerator = _ENUMERATOR.match(block.text)
+        if enumerator is not None:
+            block = block.without_start(enumerator.end())
         is_label = block.kind is not BlockKind.TITLE and _is_label(block)
         unfinished = None if is_label and block.n_words < 4 else _unfinished(mended, block)
         if unfinished is not None:
@@ -262,4 +290,6 @@ def _is_label(block: Block) -> bool:
     """Whether it is a stray piece of a figure, a formula or a table."""
     if _SENTENCE_END.search(block.text):
         return block.n_words < 3
+    if len(_LONG_WORD.findall(block.text)) < 3:
+        return True
     return block.n_words < (12 if block.kind is BlockKind.NOTE else 5)

@@ -56,6 +56,7 @@ _WORD_GAP = 0.15
 _SUPPOSED_WORD_GAP = 0.08
 # A reference set as a superscript: "shown.3,4" and "methods†".
 _REFERENCE_MARK = re.compile(r"(?:(?<=[^\W\d_]{3})|(?<=[.,;:)\]”\"])) ?\x0e[\d,–\-*†‡§¶∗ ]*\x0f")
+_NOTE_NUMBER = re.compile(r"^\x0e(?:\d{1,2}|[*†‡§¶∗])\x0f ?(?=[A-Z“‘\"(])")
 _SHIFTS = re.compile(r"[\x0e\x0f]")
 
 
@@ -88,23 +89,25 @@ def fragments_of(chars: Iterable[Char]) -> list[Fragment]:
 
 
 def _fragment(run: list[Char]) -> Fragment:
-    size = Counter(round(char.size, 1) for char in run).most_common(1)[0][0]
-    y = Counter(round(char.y, 1) for char in run if char.size > 0.9 * size).most_common(1)[0][0]
+    size = Counter(char.size for char in run).most_common(1)[0][0]
+    y = Counter(char.y for char in run if char.size > 0.9 * size).most_common(1)[0][0]
     parts: list[str] = []
     raised = False
     for i, char in enumerate(run):
+        lifted = char.size < 0.85 * size and char.y > y + 0.15 * size
+        if raised and not lifted:
+            parts.append("\x0f")
         if i:
             gap = (char.x0 - run[i - 1].x1) / max(size, char.size)
             if char.spaced == 2 or gap > (_SUPPOSED_WORD_GAP if char.spaced else _WORD_GAP):
                 parts.append(" ")
-        lifted = char.size < 0.85 * size and char.y > y + 0.15 * size
-        if lifted != raised:
-            parts.append("\x0e" if lifted else "\x0f")
-            raised = lifted
+        if lifted and not raised:
+            parts.append("\x0e")
+        raised = lifted
         parts.append(char.text)
     if raised:
         parts.append("\x0f")
-    text = _SHIFTS.sub("", _REFERENCE_MARK.sub("", "".join(parts))).strip()
+    text = _SHIFTS.sub("", _NOTE_NUMBER.sub("", _REFERENCE_MARK.sub("", "".join(parts)))).strip()
     return Fragment(
         text=text,
         x0=round(min(char.x0 for char in run), 1),

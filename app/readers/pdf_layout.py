@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -63,6 +64,7 @@ class Line:
         return self.x0 > self.left + 0.7 * self.size
 
 
+_LOST_SPACE = re.compile(r"(?<=[a-z]{2}\.)(?=[A-Z][a-z]* )")
 _MIN_COLUMN_ROWS = 4
 _MIN_COLUMN_SHARE = 0.15  # of the width of the page's text: a column's line is at least as wide
 _MAX_DEPTH = 3
@@ -212,7 +214,7 @@ def _lines(page: Page, fragments: Sequence[Fragment], left: float, right: float)
         row.sort(key=lambda f: f.x0)
         main = max(row, key=lambda f: len(f.text))
         n_chars = sum(len(f.text) for f in row)
-        text = normalize(" ".join(f.text for f in row))
+        text = _LOST_SPACE.sub(" ", normalize(" ".join(f.text for f in row)))
         if not text:
             continue
         lines.append(

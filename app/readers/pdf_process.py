@@ -2,7 +2,7 @@
 
 PDF libraries crash, stall and swallow memory on odd files, so they run here, under limits, and the
 parent can end them. What they find goes to stdout, one JSON object a line: {"n_pages", "title"},
-then {"page", "width", "height", "fragments"} for each page, or {"error", "detail"}.
+then {"page", "width", "height", "fragments"} for each page, or {"error"}.
 """
 
 from __future__ import annotations
@@ -11,63 +11,81 @@ import ctypes
 import json
 import re
 import sys
+import traceback
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from contextlib import suppress
 from itertools import islice
-from math import atan2, hypot, pi
-from typing import Any
+from math import atan2, ceil, hypot, pi
+from time import process_time
+from typing import Any, NamedTuple
 
 from app.readers.pdf_fragment import Char, Fragment, fragments_of
+from app.readers.tex_font import character_table
+
+try:
+    import resource
+except ImportError:  # Windows
+    resource = None
 
 _BOLD = re.compile(r"bold|black|heavy|semib|demi|CMBX|SFBX|CMB\d|-Medi|\.B$|_B$", re.IGNORECASE)
 _ITALIC = re.compile(r"ital|obliq|slant|CMTI|SFTI|CMSL|-It", re.IGNORECASE)
 _BOLD_WEIGHT = 600
+_LINE_END_HYPHEN = "\x02"  # PDFium's name for a hyphen at the end of a line
 _MAX_CHARS_A_PAGE = 500_000
 
-Send = Callable[[dict[str, Any]], None]
+_PageParts = tuple[int, float, float, list[Fragment]]
 
 
 def main(arguments: list[str]) -> None:
-    """Reads the pages from FIRST on, at most MAX_PAGES and MAX_CHARS, within MEMORY bytes."""
+    """Reads the pages from FIRST on, at most MAX_PAGES and MAX_CHARS.
+
+    It may take MEMORY bytes, and SECONDS of processor time for each page.
+    """
     engine, path, first, max_pages, max_chars, memory, seconds = arguments
-    pages = {"pdfium": _pdfium_pages, "pypdf": _pypdf_pages}[engine]
-    _limit(int(memory), int(seconds))
-
-    def send(message: dict[str, Any]) -> None:
-        sys.stdout.write(json.dumps(message) + "\n")
-        sys.stdout.flush()
-
+    read_pages = {"pdfium": _pdfium_pages, "pypdf": _pypdf_pages}[engine]
+    _limit_memory(int(memory))
+    _allow_time(int(seconds))
     n_chars = 0
-    for page, width, height, fragments in islice(
-        pages(path, int(first), send), int(max_pages) + 1 - int(first)
-    ):
-        n_chars += sum(len(fragment.text) for fragment in fragments)
-        if n_chars > int(max_chars):
-            send({"error": "limit", "detail": ""})
-            return
-        send({"page": page, "width": width, "height": height, "fragments": fragments})
-
-
-def _limit(memory: int, seconds: int) -> None:
-    """Lowers the process's limits where the system has them."""
     try:
-        import resource
-    except ImportError:
+        pages = islice(read_pages(path, int(first)), int(max_pages) + 1 - int(first))
+        for page, width, height, fragments in pages:
+            n_chars += sum(len(fragment.text) for fragment in fragments)
+            if n_chars > int(max_chars):
+                _send({"error": "limit"})
+                return
+            _send({"page": page, "width": width, "height": height, "fragments": fragments})
+            _allow_time(int(seconds))
+    except MemoryError:
+        _send({"error": "memory"})
+    except Exception:
+        _send({"error": "bug", "detail": traceback.format_exc()})
+
+
+def _send(message: dict[str, Any]) -> None:
+    sys.stdout.write(json.dumps(message) + "\n")
+    sys.stdout.flush()
+
+
+def _limit_memory(n_bytes: int) -> None:
+    """Bounds the address space, where the system has such limits."""
+    if resource is None:
         return
-    for kind, value in (
-        (resource.RLIMIT_AS, memory),
-        (resource.RLIMIT_CPU, seconds),
-        (resource.RLIMIT_CORE, 0),
-    ):
-        try:
+    for kind, value in ((resource.RLIMIT_AS, n_bytes), (resource.RLIMIT_CORE, 0)):
+        with suppress(ValueError, OSError):
             resource.setrlimit(kind, (value, value))
-        except (ValueError, OSError):
-            continue
 
 
-def _pdfium_pages(
-    path: str, first: int, send: Send
-) -> Iterator[tuple[int, float, float, list[Fragment]]]:
+def _allow_time(seconds: int) -> None:
+    """Lets the process be ended by the system after so much more processor time."""
+    if resource is None:
+        return
+    _, hard = resource.getrlimit(resource.RLIMIT_CPU)
+    with suppress(ValueError, OSError):
+        resource.setrlimit(resource.RLIMIT_CPU, (ceil(process_time()) + seconds, hard))
+
+
+def _pdfium_pages(path: str, first: int) -> Iterator[_PageParts]:
     import pypdfium2
 
     try:
@@ -76,10 +94,10 @@ def _pdfium_pages(
     except pypdfium2.PdfiumError as error:
         code = getattr(error, "err_code", None)
         is_locked = code == pypdfium2.raw.FPDF_ERR_PASSWORD or "password" in str(error).lower()
-        send({"error": "password" if is_locked else "format", "detail": str(error)})
+        _send({"error": "password" if is_locked else "format"})
         return
     title = document.get_metadata_value("Title")
-    send({"n_pages": n_pages, "title": title})
+    _send({"n_pages": n_pages, "title": title})
     for number in range(first, n_pages + 1):
         try:
             page = document[number - 1]
@@ -104,44 +122,35 @@ def _pdfium_chars(page: Any) -> tuple[list[Char], int]:
     text_page = page.get_textpage()
     raw = text_page.raw
     n_chars = min(pdfium.FPDFText_CountChars(raw), _MAX_CHARS_A_PAGE)
-    box = pdfium.FS_RECTF()
-    x, y = origin = ctypes.c_double(), ctypes.c_double()
-    to_box, to_origin = ctypes.byref(box), [ctypes.byref(number) for number in origin]
-    matrix = pdfium.FS_MATRIX()
-    name = ctypes.create_string_buffer(128)
-    fonts: dict[int, tuple[float, bool, bool, int]] = {}
+    box, matrix = pdfium.FS_RECTF(), pdfium.FS_MATRIX()
+    to_box = ctypes.byref(box)
+    runs: dict[int, _Run] = {}
     found: list[tuple[Char, int]] = []
     spaced = 0
     for i in range(n_chars):
-        character = chr(pdfium.FPDFText_GetUnicode(raw, i))
+        code = pdfium.FPDFText_GetUnicode(raw, i)
+        handle = pdfium.FPDFText_GetTextObject(raw, i)
+        key = ctypes.addressof(handle.contents) if handle else 0
+        run = runs.get(key)
+        if run is None:
+            run = runs[key] = _run(raw, i, handle, matrix)
+        character = run.table.get(code) or chr(code)
         if character.isspace() or character == "\0":
             spaced = max(spaced, 1 if pdfium.FPDFText_IsGenerated(raw, i) == 1 else 2)
             continue
-        handle = pdfium.FPDFText_GetTextObject(raw, i)
-        key = ctypes.cast(handle, ctypes.c_void_p).value or 0
-        if key not in fonts:
-            pdfium.FPDFText_GetMatrix(raw, i, matrix)
-            font = pdfium.FPDFTextObj_GetFont(handle) if key else None
-            name.value = b""
-            if font:
-                pdfium.FPDFFont_GetBaseFontName(font, name, len(name))
-            font_name = name.value.decode("utf-8", "replace")
-            size = pdfium.FPDFText_GetFontSize(raw, i) * hypot(matrix.c, matrix.d)
-            is_bold = _BOLD.search(font_name) is not None
-            is_bold |= pdfium.FPDFText_GetFontWeight(raw, i) >= _BOLD_WEIGHT
-            quarter = round(atan2(matrix.b, matrix.a) / (pi / 2)) % 4
-            fonts[key] = (size, is_bold, _ITALIC.search(font_name) is not None, quarter)
-        size, is_bold, is_italic, quarter = fonts[key]
+        if character < " " and character != _LINE_END_HYPHEN:
+            continue
         pdfium.FPDFText_GetLooseCharBox(raw, i, to_box)
-        pdfium.FPDFText_GetCharOrigin(raw, i, *to_origin)
-        x0, x1, baseline = (
-            (box.left, box.right, y.value),
-            (box.bottom, box.top, -x.value),
-            (-box.right, -box.left, -y.value),
-            (-box.top, -box.bottom, x.value),
-        )[quarter]
-        char = Char(character, x0, x1, baseline, size, is_bold, is_italic, spaced)
-        found.append((char, quarter))
+        if run.quarter == 0:
+            x0, x1 = box.left, box.right
+        elif run.quarter == 1:
+            x0, x1 = box.bottom, box.top
+        elif run.quarter == 2:
+            x0, x1 = -box.right, -box.left
+        else:
+            x0, x1 = -box.top, -box.bottom
+        char = Char(character, x0, x1, run.y, run.size, run.is_bold, run.is_italic, spaced)
+        found.append((char, run.quarter))
         spaced = 0
     text_page.close()
     if not found:
@@ -150,9 +159,41 @@ def _pdfium_chars(page: Any) -> tuple[list[Char], int]:
     return [char for char, quarter in found if quarter == turns], turns
 
 
-def _pypdf_pages(
-    path: str, first: int, send: Send
-) -> Iterator[tuple[int, float, float, list[Fragment]]]:
+class _Run(NamedTuple):
+    """What the characters of one text object share: baseline, size, font and quarter turns."""
+
+    y: float
+    size: float
+    is_bold: bool
+    is_italic: bool
+    quarter: int
+    table: dict[int, str]
+
+
+def _run(raw: Any, i: int, handle: Any, matrix: Any) -> _Run:
+    import pypdfium2.raw as pdfium
+
+    name = ctypes.create_string_buffer(128)
+    font = pdfium.FPDFTextObj_GetFont(handle) if handle else None
+    if font:
+        pdfium.FPDFFont_GetBaseFontName(font, name, len(name))
+    font_name = name.value.decode("utf-8", "replace")
+    pdfium.FPDFText_GetMatrix(raw, i, matrix)
+    x, y = ctypes.c_double(), ctypes.c_double()
+    pdfium.FPDFText_GetCharOrigin(raw, i, x, y)
+    quarter = round(atan2(matrix.b, matrix.a) / (pi / 2)) % 4
+    is_heavy = pdfium.FPDFText_GetFontWeight(raw, i) >= _BOLD_WEIGHT
+    return _Run(
+        y=round((y.value, -x.value, -y.value, x.value)[quarter], 1),
+        size=round(pdfium.FPDFText_GetFontSize(raw, i) * hypot(matrix.c, matrix.d), 1),
+        is_bold=is_heavy or _BOLD.search(font_name) is not None,
+        is_italic=_ITALIC.search(font_name) is not None,
+        quarter=quarter,
+        table=character_table(font_name),
+    )
+
+
+def _pypdf_pages(path: str, first: int) -> Iterator[_PageParts]:
     """Reads plain lines; they get places as if typed on a page in one column."""
     import logging
 
@@ -163,14 +204,14 @@ def _pypdf_pages(
     try:
         reader = PdfReader(path)
         if reader.is_encrypted and not reader.decrypt(""):
-            send({"error": "password", "detail": ""})
+            _send({"error": "password"})
             return
         n_pages = len(reader.pages)
         title = (reader.metadata.title if reader.metadata else None) or ""
-    except (PyPdfError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        send({"error": "format", "detail": str(error)})
+    except (PyPdfError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        _send({"error": "format"})
         return
-    send({"n_pages": n_pages, "title": title})
+    _send({"n_pages": n_pages, "title": title})
     for number in range(first, n_pages + 1):
         try:
             lines = reader.pages[number - 1].extract_text().splitlines()

@@ -10,6 +10,7 @@ from app.readers.heading import (
     abstract_start,
     is_abstract,
     is_back_matter,
+    is_contents,
     is_introduction,
     is_references,
     mend_heading,
@@ -31,6 +32,7 @@ _IMPRINT = re.compile(
     re.IGNORECASE,
 )
 _SENTENCE_END = re.compile(r"[.?!][\"”’)\]]*$")
+_PAGE_END = re.compile(r"\s\d{1,4}$")
 _MIN_ABSTRACT_WORDS = 40
 _MAX_ABSTRACT_WORDS = 700
 _MAX_FRONT_BLOCKS = 60
@@ -57,6 +59,7 @@ def assemble(
     Raises:
         DocumentError: if no prose is left.
     """
+    blocks = _without_contents(blocks)
     title = next((b.text for b in blocks if b.kind is BlockKind.TITLE), fallback_title)
     body = _without_references([b for b in blocks if b.kind is not BlockKind.TITLE])
     abstract, body = _split_front(body)
@@ -83,6 +86,20 @@ def assemble(
         n_pages=n_pages,
         notes=notes,
     )
+
+
+def _without_contents(blocks: Sequence[Block]) -> list[Block]:
+    """Drops a table of contents: from its heading while blocks end in page numbers."""
+    kept: list[Block] = []
+    is_listing = False
+    for block in blocks:
+        is_heading = block.kind in (BlockKind.HEADING, BlockKind.TITLE)
+        if is_heading and is_contents(block.text):
+            is_listing = True
+        elif not (is_listing and _PAGE_END.search(block.text)):
+            is_listing = False
+            kept.append(block)
+    return kept
 
 
 def _without_references(blocks: Sequence[Block]) -> list[Block]:

@@ -87,12 +87,33 @@ def lsh_attention(
         precision is computed in float32.
     """
     check_shapes(qk, v, buckets, mask, chunk_len, n_chunks_before, n_chunks_after)
-    batch, n_heads, length, _ = qk.shape
-    n_rounds = buckets.shape[2]
-    dtype = v.dtype
-    qk, v = at_least_float32(qk), at_least_float32(v)
+    batch, _, length, _ = qk.shape
     if mask is None:
         mask = torch.ones(batch, length, dtype=torch.bool, device=qk.device)
+    with torch.autocast(qk.device.type, enabled=False):
+        out = _attend(
+            at_least_float32(qk),
+            at_least_float32(v),
+            buckets,
+            mask,
+            (chunk_len, n_chunks_before, n_chunks_after),
+            causal,
+            as_published,
+        )
+    return out.to(v.dtype)
+
+
+def _attend(
+    qk: Tensor,
+    v: Tensor,
+    buckets: Tensor,
+    mask: Tensor,
+    window: tuple[int, int, int],
+    causal: bool,
+    as_published: bool,
+) -> Tensor:
+    chunk_len, n_chunks_before, n_chunks_after = window
+    batch, n_heads, n_rounds, length = buckets.shape
     order = sort_by_bucket(buckets, mask)  # [B, H, R, L]
     lengths = mask.sum(dim=-1)
     if as_published:
@@ -141,7 +162,7 @@ def lsh_attention(
     out = (out * weight).sum(dim=2)
     if not as_published:
         out = out.masked_fill(~mask[:, None, :, None], 0.0)
-    return out.to(dtype)
+    return out
 
 
 def check_shapes(

@@ -29,7 +29,9 @@ def sparse_feed_forward(
     It keeps two numbers a unit for the backward pass if the selection is soft, else one.
     """
     check_shapes(x, logits, w1, w2)
-    if selection != "soft":
+    if selection == "soft":
+        choice = None
+    else:
         choice = (logits.argmax(dim=-1) if choice is None else choice.long())[..., None]
     return _SparseFeedForward.apply(  # pyright: ignore[reportReturnType]
         x, logits, w1, w2, b2, selection, choice, torch.is_grad_enabled()
@@ -93,9 +95,7 @@ class _SparseFeedForward(torch.autograd.Function):
                 active = units * soft
                 # The gradient of the softmax: soft * (dsoft - sum(soft * dsoft)).
                 dlogit = active * dactive
-                torch.sub(
-                    dlogit, soft * dlogit.sum(dim=-1, keepdim=True), out=dlogits[start:end]
-                )
+                torch.sub(dlogit, soft * dlogit.sum(dim=-1, keepdim=True), out=dlogits[start:end])
                 dunits = dactive.mul_(soft).mul_(units > 0)
             else:
                 chosen = choice[start:end]

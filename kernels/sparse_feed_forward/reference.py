@@ -35,7 +35,7 @@ def sparse_feed_forward(
         choice: Chosen unit of each block, [T, G], integer; the argmax of the logits if None.
             `draw_choice` draws one for training.
         multiply_by_controller: Whether the activations of chosen units are also scaled by the
-            softmax of the logits, without gradient.
+            softmax of the logits; its gradient is left out with "straight_through".
     Returns:
         [T, D].
     Raises:
@@ -57,7 +57,7 @@ def sparse_feed_forward(
             mask = mask + soft - soft.detach()
     units = F.relu((x @ w1.T).view_as(logits) * mask)
     if multiply_by_controller and selection != "soft":
-        units = units * soft.detach()
+        units = units * (soft if selection == "hard" else soft.detach())
     return torch.addmm(b2, units.view(n_tokens, -1), w2)
 
 

@@ -1,0 +1,162 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import Tensor
+
+from terraformer.config import (
+    DenseFFConfig,
+    FullAttentionConfig,
+    LSHAttentionConfig,
+    SparseFFConfig,
+    SRUConfig,
+    StackConfig,
+)
+from terraformer.blocks import EncoderBlock
+from terraformer.replay import Replay
+from terraformer.reversible import ReversibleBlock, ReversibleSequence
+
+CONFIGS = {
+    "lsh-sparse-sru": StackConfig(
+        3,
+        LSHAttentionConfig(n_heads=2, n_hashes=2, chunk_len=4),
+        SparseFFConfig(d_ff=32, block_size=4, d_lowrank=4, quant_prob=0.5, chunk_len=20),
+        SRUConfig(n_layers=2, n_units=6),
+    ),
+    "full-dense": StackConfig(3, FullAttentionConfig(n_heads=2), DenseFFConfig(d_ff=32)),
+}
+
+
+def _sequence(name: str, dropout: float = 0.3) -> ReversibleSequence:
+    config = CONFIGS[name]
+    return ReversibleSequence(EncoderBlock(config, 8, dropout) for _ in range(config.n_layers))
+
+
+def _streams(dtype: torch.dtype = torch.float64) -> tuple[Tensor, Tensor, Tensor]:
+    mask = torch.ones(2, 50, dtype=torch.bool)
+    mask[1, 30:] = False
+    return torch.randn(2, 50, 8, dtype=dtype), torch.randn(2, 50, 8, dtype=dtype), mask
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_inverse_undoes_forward(name: str, assert_near: Callable[..., None]) -> None:
+    sequence = _sequence(name).double().eval()
+    x1, x2, mask = _streams()
+    with torch.no_grad():
+        y1, y2 = sequence(x1, x2, mask)
+    assert not torch.allclose(y1, x1)
+    for back, x in zip(sequence.inverse(y1, y2, mask), (x1, x2), strict=True):
+        assert_near(back, x)
+
+
+def test_inverse_of_a_block_in_training_takes_its_replays(
+    assert_near: Callable[..., None],
+) -> None:
+    block = EncoderBlock(CONFIGS["lsh-sparse-sru"], 8, 0.3).double()
+    x1, x2, mask = _streams()
+    f_replay, g_replay = Replay(), Replay()
+    with torch.no_grad():
+        y1 = x1 + block.f(x2, mask, f_replay)
+        y2 = x2 + block.g(y1, mask, g_replay)
+    back = block.inverse(y1, y2, mask, (f_replay.play(), g_replay.play()))
+    for one, other in zip(back, (x1, x2), strict=True):
+        assert_near(one, other)
+    with torch.no_grad():
+        assert not torch.allclose(block.inverse(y1, y2, mask)[0], x1)
+
+
+def _gradients(sequence: ReversibleSequence, recompute: bool, seed: int) -> list[Tensor]:
+    x1, x2, mask = _streams(next(sequence.parameters()).dtype)
+    torch.manual_seed(seed)
+    sequence.recompute = recompute
+    inputs = [x1.requires_grad_(), x2.requires_grad_(), *sequence.parameters()]
+    y1, y2 = sequence(x1, x2, mask)
+    state = torch.get_rng_state()
+    grads = torch.autograd.grad((y1.sin() + y2.square()).sum(), inputs, allow_unused=True)
+    assert torch.equal(torch.get_rng_state(), state)
+    zero = (torch.zeros_like(item) for item in inputs)
+    return [y1.detach(), y2.detach(), *(g if g is not None else next(zero) * 0 for g in grads)]
+
+
+@pytest.mark.parametrize("seed", range(6))  # hard and soft masks in every block
+@pytest.mark.parametrize("name", CONFIGS)
+def test_recomputed_gradients_are_the_stored_ones(
+    name: str, seed: int, assert_near: Callable[..., None]
+) -> None:
+    sequence = _sequence(name).double()
+    results = []
+    for recompute in (True, False):
+        torch.manual_seed(seed)
+        results.append(_gradients(sequence, recompute, seed))
+    for i, (recomputed, stored) in enumerate(zip(*results, strict=True)):
+        assert_near(recomputed, stored, grad=i > 1)
+
+
+def test_single_precision_keeps_gradients_close() -> None:
+    """Choices are replayed: a flipped one would move a gradient by far more than rounding does."""
+    sequence = _sequence("lsh-sparse-sru")
+    results = []
+    for recompute in (True, False):
+        torch.manual_seed(0)
+        results.append(_gradients(sequence, recompute, 0))
+    for recomputed, stored in zip(*results, strict=True):
+        scale = max(1.0, stored.abs().max().item())
+        torch.testing.assert_close(recomputed, stored, rtol=1e-3, atol=1e-4 * scale)
+
+
+def test_stored_activations_do_not_grow_with_the_blocks() -> None:
+    def stored(n_blocks: int, recompute: bool) -> int:
+        config = CONFIGS["full-dense"]
+        sequence = ReversibleSequence((EncoderBlock(config, 8) for _ in range(n_blocks)), recompute)
+        x1, x2, mask = _streams(torch.float32)
+        own = {p.data_ptr() for p in sequence.parameters()}
+        sizes: dict[int, int] = {}
+
+        def pack(tensor: Tensor) -> Tensor:
+            if tensor.data_ptr() not in own:
+                sizes[tensor.data_ptr()] = tensor.nbytes
+            return tensor
+
+        with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+            out = sequence(x1.requires_grad_(), x2, mask)
+        assert out[0].requires_grad
+        return sum(sizes.values())
+
+    assert stored(6, recompute=True) == stored(1, recompute=True)
+    assert stored(6, recompute=False) > 3 * stored(1, recompute=False)
+
+
+def test_frozen_parameters_get_no_gradient() -> None:
+    sequence = _sequence("full-dense")
+    frozen = next(sequence.blocks[0].parameters())
+    frozen.requires_grad_(False)
+    x1, x2, mask = _streams(torch.float32)
+    y1, _ = sequence(x1, x2, mask)
+    y1.sum().backward()
+    assert frozen.grad is None
+    assert all(p.grad is not None for p in sequence.blocks[1].attention.parameters())
+
+
+def test_mixed_precision_recomputes_in_mixed_precision() -> None:
+    sequence = _sequence("full-dense", dropout=0.0)
+    grads = []
+    for recompute in (True, False):
+        sequence.recompute = recompute
+        torch.manual_seed(0)
+        x1, x2, mask = _streams(torch.float32)
+        x2.requires_grad_()
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            y1, y2 = sequence(x1, x2, mask)
+        grads.append(torch.autograd.grad((y1 + y2).square().sum(), x2)[0])
+    scale = grads[1].abs().max().item()
+    torch.testing.assert_close(*grads, rtol=0, atol=2e-2 * scale)
+
+
+def test_a_block_must_define_its_branches() -> None:
+    x = torch.randn(1, 2, 3)
+    with pytest.raises(NotImplementedError):
+        ReversibleBlock().f(x, None, Replay())
+    with pytest.raises(NotImplementedError):
+        ReversibleBlock().g(x, None, Replay())
