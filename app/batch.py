@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -12,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from app.render import SUFFIXES, Format, render
 from app.whole_file import write_whole
-from app.worker_pool import run_each
+from app.worker_pool import n_cores, run_each
 from terraformer.errors import CheckpointError, DocumentError, TerraformerError
 from terraformer.summary import Progress, SummaryOptions
 
@@ -105,7 +104,7 @@ def summarize_papers(
     """
     todo = [job for job in jobs if overwrite or not job.target.exists()]
     failures: dict[Path, str] = {}
-    n_workers = min(n_workers or len(os.sched_getaffinity(0)), max(1, len(todo)))
+    n_workers = min(n_workers or n_cores(), max(1, len(todo)))
     for n_done, (job, outcome) in enumerate(
         run_each(partial(summarize_to_file, settings=settings), todo, n_workers), start=1
     ):

@@ -169,6 +169,7 @@ def _summarize_one(arguments: argparse.Namespace) -> int:
 def _summarize_many(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> int:
     from app.batch import BatchSettings, plan, summarize_papers
     from app.progress import StderrProgress
+    from app.worker_pool import n_cores
     from terraformer.summary import SummaryOptions
 
     format = _format(arguments, None)
@@ -176,7 +177,7 @@ def _summarize_many(parser: argparse.ArgumentParser, arguments: argparse.Namespa
         jobs = plan(map(Path, arguments.files), Path(arguments.output), format)
     except ValueError as error:
         parser.error(str(error))
-    n_workers = min(arguments.threads or len(os.sched_getaffinity(0)), len(jobs))
+    n_workers = min(arguments.threads or n_cores(), len(jobs))
     settings = BatchSettings(
         options=SummaryOptions(length=arguments.length, order=arguments.order),
         format=format,

@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 from xml.sax.saxutils import escape
 
 from report_figure import bar_chart, bucket_diagram, model_diagram, paired_bar_chart
@@ -109,7 +110,7 @@ class Float(KeepTogether):
         super().__init__([Spacer(1, 7), *parts, Spacer(1, 8)])
         self._parts = parts
 
-    def height(self, canvas: Canvas) -> float:
+    def needed(self, canvas: Canvas) -> float:
         return 15 + sum(part.wrapOn(canvas, COLUMN, HEIGHT)[1] for part in self._parts)
 
 
@@ -119,8 +120,10 @@ class TwoColumnPaper(BaseDocTemplate):
     def filterFlowables(self, flowables: list[Flowable]) -> None:  # noqa: N802 (ReportLab's hook)
         """Called before the first of `flowables` is set: puts text before a float without room."""
         first = flowables[0]
-        room = self.frame._y - self.frame._y1p  # pyright: ignore[reportAttributeAccessIssue]
-        if not isinstance(first, Float) or first.height(self.canv) <= room:
+        if not isinstance(first, Float):
+            return
+        frame: Any = self.frame
+        if first.needed(self.canv) <= frame._y - frame._y1p:  # the free height of the column
             return
         start = next((i for i, f in enumerate(flowables) if not isinstance(f, Float)), None)
         if start is None:

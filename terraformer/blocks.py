@@ -11,14 +11,13 @@ from terraformer.attention import FullAttention, require_causal
 from terraformer.config import (
     AttentionConfig,
     LSHAttentionConfig,
-    SRUConfig,
     StackConfig,
 )
 from terraformer.feed_forward import build_feed_forward, drop_features
 from terraformer.lsh_attention import LSHAttention
 from terraformer.replay import Replay
 from terraformer.reversible import ReversibleBlock, ReversibleSequence
-from terraformer.sru import SRU
+from terraformer.sru import SRUBranch
 
 
 @dataclass
@@ -32,42 +31,6 @@ class BlockState:
 
     attention: Any = None
     sru: list[Tensor] | None = None
-
-
-class SRUBranch(nn.Module):
-    """d_model → n_units → SRU layers → d_model, with a layer norm of its own."""
-
-    def __init__(self, config: SRUConfig, d_model: int, layer_norm_epsilon: float) -> None:
-        super().__init__()
-        self.norm = nn.LayerNorm(d_model, eps=layer_norm_epsilon)
-        self.w_in = nn.Linear(d_model, config.n_units)
-        self.layers = nn.ModuleList(SRU(config.n_units) for _ in range(config.n_layers))
-        self.w_out = nn.Linear(config.n_units, d_model)
-        for layer in (self.w_in, self.w_out):
-            nn.init.xavier_uniform_(layer.weight)
-            nn.init.normal_(layer.bias, std=1e-6)
-
-    def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
-        """Maps x [B, L, D] to [B, L, D], from left to right, past positions masked in [B, L]."""
-        return self.prefill(x, mask)[0]
-
-    def prefill(self, x: Tensor, mask: Tensor | None = None) -> tuple[Tensor, list[Tensor]]:
-        """As `forward`, with the cells from which `step` goes on."""
-        h = self.w_in(self.norm(x))
-        cells = []
-        for layer in self.layers:
-            h, cell = cast(SRU, layer).prefill(h, mask)
-            cells.append(cell)
-        return self.w_out(h), cells
-
-    def step(self, x_t: Tensor, state: list[Tensor] | None) -> tuple[Tensor, list[Tensor]]:
-        """Maps one position [B, D] to [B, D], with the cells before and after it."""
-        h = self.w_in(self.norm(x_t))
-        cells = []
-        for i, layer in enumerate(self.layers):
-            h, cell = cast(SRU, layer).step(h, None if state is None else state[i])
-            cells.append(cell)
-        return self.w_out(h), cells
 
 
 class Block(ReversibleBlock):
@@ -140,7 +103,7 @@ class DecoderBlock(Block):
         super().__init__(config, d_model, True, dropout, layer_norm_epsilon)
 
     def prefill(self, x1: Tensor, x2: Tensor) -> tuple[Tensor, Tensor, BlockState]:
-        """Runs streams [B, L, D] without padding, and returns the state from which `step` goes on."""
+        """Runs streams [B, L, D] without padding; from the state, `step` goes on."""
         out, attention = self.attention.prefill(self.attention_norm(x2))
         y1 = x1 + out
         out, cells = self.feed_forward(self.feed_forward_norm(y1)), None
@@ -155,7 +118,8 @@ class DecoderBlock(Block):
         """Runs one position of the streams, [B, D] each, in evaluation.
 
         Args:
-            x1_t, x2_t: The streams at this position.
+            x1_t: First stream at this position.
+            x2_t: Second stream.
             state: Positions before it; none if None.
         Returns:
             y1_t, y2_t and the state with this position.
@@ -177,7 +141,7 @@ StackState = list[BlockState]
 class Stack(nn.Module):
     """Reversible blocks between one stream in and one stream out.
 
-    Both streams start as the input, and the output is their mean. There is no layer norm at the end.
+    Both streams start as the input, the output is their mean. There is no layer norm at the end.
 
     Args:
         config: Layers.

@@ -37,10 +37,11 @@ def find_checkpoint(name_or_folder: str | Path | None = None) -> Path:
             return folder
     if isinstance(name, str) and name.count("/") == 1 and not name.startswith((".", "/")):
         return _download(name)
-    shipped = sorted(path.name for path in PRETRAINED.glob("*") if path.is_dir())
+    shipped = ", ".join(sorted(path.parent.name for path in PRETRAINED.glob(f"*/{CONFIG_FILE}")))
+    ways = f"a folder that holds {CONFIG_FILE}, a Hub id"
     raise CheckpointError(
-        f"no checkpoint {str(name)!r}: give a folder that holds {CONFIG_FILE}, "
-        f"a Hub id, or one of {', '.join(shipped) or 'none shipped'}"
+        f"no checkpoint {str(name)!r}: give "
+        + (f"{ways}, or a shipped one ({shipped})" if shipped else f"{ways.replace(', ', ' or ')}")
     )
 
 

@@ -158,8 +158,9 @@ class LSHAttention(nn.Module):
     def _new_state(self, qk: Tensor, v: Tensor) -> LSHAttentionState:
         n_buckets = self._n_buckets(qk.shape[2])
         buckets = self._hash(qk.detach(), n_buckets).transpose(-1, -2)
-        caches = (GrowingCache(rows) for rows in (qk.detach(), v.detach(), buckets))
-        return LSHAttentionState(*caches, n_buckets)
+        return LSHAttentionState(
+            GrowingCache(qk.detach()), GrowingCache(v.detach()), GrowingCache(buckets), n_buckets
+        )
 
     def _attend_step(self, q: Tensor, state: LSHAttentionState) -> Tensor:
         """Attends from the last position in the state, [B, H, 1, K]."""

@@ -29,7 +29,8 @@ class ReversibleBlock(nn.Module):
         """Maps the streams, [B, L, D] each.
 
         Args:
-            x1, x2: The streams.
+            x1: First stream.
+            x2: Second stream.
             mask: [B, L], True for real tokens; all are real if None.
             replay: Records what the branches draw and choose.
         Returns:
@@ -45,7 +46,8 @@ class ReversibleBlock(nn.Module):
         """Returns the streams x1, x2 from which `forward` made y1, y2, without gradient.
 
         Args:
-            y1, y2: The streams after the block.
+            y1: First stream after the block.
+            y2: Second stream after it.
             mask: As in `forward`.
             replays: What the branches f and g drew and chose; needed in training, where they draw.
         """
@@ -120,7 +122,9 @@ class _Recompute(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, dy1: Tensor, dy2: Tensor) -> tuple[Tensor | None, ...]:
+    def backward(  # pyright: ignore[reportIncompatibleMethodOverride]
+        ctx: Any, dy1: Tensor, dy2: Tensor
+    ) -> tuple[Tensor | None, ...]:
         y1, y2, mask = ctx.saved_tensors
         device, enabled, dtype = ctx.autocast
         gradients: dict[Tensor, Tensor] = {}

@@ -1,13 +1,15 @@
-"""Simple recurrent unit: a linear recurrence with gates that look at the input alone."""
+"""Simple recurrent units: a linear recurrence with gates that look at the input alone."""
 
 from __future__ import annotations
 
 import math
+from typing import cast
 
 import torch
 from torch import Tensor, nn
 
 from kernels import ops
+from terraformer.config import SRUConfig
 
 _HIGHWAY_SCALE = math.sqrt(3.0)  # keeps the variance of the state from layer to layer
 
@@ -59,6 +61,42 @@ class SRU(nn.Module):
         if state is not None:
             cell = cell + f * state
         return _output(x_t, r.sigmoid(), cell.to(x_t.dtype)), cell
+
+
+class SRUBranch(nn.Module):
+    """d_model → n_units → SRU layers → d_model, with a layer norm of its own."""
+
+    def __init__(self, config: SRUConfig, d_model: int, layer_norm_epsilon: float) -> None:
+        super().__init__()
+        self.norm = nn.LayerNorm(d_model, eps=layer_norm_epsilon)
+        self.w_in = nn.Linear(d_model, config.n_units)
+        self.layers = nn.ModuleList(SRU(config.n_units) for _ in range(config.n_layers))
+        self.w_out = nn.Linear(config.n_units, d_model)
+        for layer in (self.w_in, self.w_out):
+            nn.init.xavier_uniform_(layer.weight)
+            nn.init.normal_(layer.bias, std=1e-6)
+
+    def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
+        """Maps x [B, L, D] to [B, L, D], from left to right, past positions masked in [B, L]."""
+        return self.prefill(x, mask)[0]
+
+    def prefill(self, x: Tensor, mask: Tensor | None = None) -> tuple[Tensor, list[Tensor]]:
+        """As `forward`, with the cells from which `step` goes on."""
+        h = self.w_in(self.norm(x))
+        cells = []
+        for layer in self.layers:
+            h, cell = cast(SRU, layer).prefill(h, mask)
+            cells.append(cell)
+        return self.w_out(h), cells
+
+    def step(self, x_t: Tensor, state: list[Tensor] | None) -> tuple[Tensor, list[Tensor]]:
+        """Maps one position [B, D] to [B, D], with the cells before and after it."""
+        h = self.w_in(self.norm(x_t))
+        cells = []
+        for i, layer in enumerate(self.layers):
+            h, cell = cast(SRU, layer).step(h, None if state is None else state[i])
+            cells.append(cell)
+        return self.w_out(h), cells
 
 
 def _output(x: Tensor, r: Tensor, c: Tensor) -> Tensor:

@@ -10,6 +10,7 @@ from terraformer.batch import SourceArrays, collate
 from terraformer.checkpoint import load_checkpoint
 from terraformer.decoding import pick_sentences
 from terraformer.document import Document
+from terraformer.memory import apply_plan, plan_memory
 from terraformer.model import Terraformer
 from terraformer.similarity import tf_idf
 from terraformer.summary import Progress, Summary, SummaryOptions, SummarySentence
@@ -45,7 +46,7 @@ class Summarizer:
         Args:
             name_or_folder: A folder, the name of a shipped checkpoint or a Hub id; None is the
                 default shipped checkpoint.
-            memory: Budget in bytes for a document's activations; None sets no limit.
+            memory: Budget in bytes for the whole process; None sets no limit.
             threads: Threads of torch; None leaves them as they are.
         Raises:
             CheckpointError: if there is no such checkpoint.
@@ -73,6 +74,10 @@ class Summarizer:
         report = progress or _silent
         report("reading the sentences", 0, 3)
         source = collate([SourceArrays.of(document, self.tokenizer)])
+        plan = plan_memory(
+            self.model.config, source.ids.shape[1], source.n_words.shape[1], self.memory
+        )
+        apply_plan(plan, self.model)
         report("encoding", 1, 3)
         vectors = tf_idf([sentence.text for sentence in document.sentences])
         picks = pick_sentences(self.model, source, vectors, options.length)

@@ -8,14 +8,15 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
+from pypdf import PdfReader, PdfWriter
+
 from app.readers import pdf, read_document
 from app.readers.pdf import PdfLimits, read_pdf
-from pypdf import PdfReader, PdfWriter
 from terraformer.errors import DocumentError
 from terraformer.section_kind import SectionKind
 
 LEFT, RIGHT = 60, 320  # left edges of two columns on a page of 612 × 792
-ONES = "zero one two three four five six seven eight nine".split()
+ONES = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
 
 
 def pdf_bytes(pages, compress=False):
@@ -65,8 +66,8 @@ def _show(item):
 def sentences(n, subject="finding"):
     """Returns n different sentences."""
     return [
-        f"The {subject} {ONES[i // 100]} {ONES[i // 10 % 10]} {ONES[i % 10]} holds for every sample "
-        "that the laboratory has measured in the field."
+        f"The {subject} {ONES[i // 100]} {ONES[i // 10 % 10]} {ONES[i % 10]} holds for every "
+        "sample that the laboratory has measured in the field."
         for i in range(n)
     ]
 
@@ -341,7 +342,9 @@ def test_odd_files_are_read_or_refused(file):
     try:
         document = read_document(file)
     except DocumentError as error:
-        assert file.name in str(error)
-        assert "\n" not in str(error)
+        message = str(error)
     else:
         assert document.sentences
+        return
+    assert file.name in message
+    assert "\n" not in message

@@ -3,9 +3,10 @@ import sys
 import textwrap
 
 import pytest
-from app.readers import read_document, read_text
 from hypothesis import given
 from hypothesis import strategies as st
+
+from app.readers import read_document, read_text
 from terraformer.errors import DocumentError
 
 PLAIN = """On the Reading of Texts
@@ -89,7 +90,8 @@ The end.
 HTML = """<!DOCTYPE html><html><head><title>Page title</title><style>p {}</style></head><body>
 <nav><p>Home</p></nav><h1>The Title</h1><h2>Introduction</h2>
 <p>First &amp; foremost, a<br>sentence.<script>var p = "<p>no</p>";</script></p>
-<ul><li>An item that is told.</li></ul><h2>Method</h2><div>The method is a <em>simple</em> one.</div>
+<ul><li>An item that is told.</li></ul><h2>Method</h2>
+<div>The method is a <em>simple</em> one.</div>
 <figure><p>Not this.</p></figure><h2>References</h2><p>Somebody, 2001.</p></body></html>"""
 
 
@@ -148,9 +150,11 @@ def test_html(tmp_path):
     document = read_document(write(tmp_path, "page.html", HTML))
     assert document.title == "The Title"
     assert headings(document) == ["Introduction", "Method"]
-    assert texts(document)[-2:] == ["An item that is told.", "The method is a simple one."]
-    assert "no" not in document.text.split()
-    assert "Home" not in document.text
+    assert texts(document) == [
+        "First & foremost, a sentence.",
+        "An item that is told.",
+        "The method is a simple one.",
+    ]
 
 
 def test_headings_set_apart_by_small_capitals():

@@ -148,11 +148,14 @@ def test_the_future_has_no_weight(backend: str) -> None:
 
 def test_mixed_precision_runs_in_float32() -> None:
     qk, v, buckets, mask = _inputs(63, 2, torch.float32, padded=True)
-    plain = _run(ops.lsh_attention, qk, v, buckets, mask, chunk_len=8)
-    with torch.autocast("cpu", dtype=torch.bfloat16):
-        for backend in (*BACKENDS, "reference"):
-            mixed = _run(ops.lsh_attention, qk, v, buckets, mask, chunk_len=8, backend=backend)
-            torch.testing.assert_close(mixed, plain)
+    plain = ops.lsh_attention(qk, v, buckets, mask, chunk_len=8)
+    for backend in (*BACKENDS, "reference"):
+        leaves = [item.clone().requires_grad_() for item in (qk, v)]
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            mixed = ops.lsh_attention(*leaves, buckets, mask, chunk_len=8, backend=backend)
+        torch.testing.assert_close(mixed, plain)
+        for grad in torch.autograd.grad(mixed.sum(), leaves):
+            assert torch.isfinite(grad).all()
 
 
 def test_wrong_shapes_raise() -> None:

@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from terraformer.blocks import EncoderBlock
 from terraformer.config import (
     DenseFFConfig,
     FullAttentionConfig,
@@ -14,7 +15,6 @@ from terraformer.config import (
     SRUConfig,
     StackConfig,
 )
-from terraformer.blocks import EncoderBlock
 from terraformer.replay import Replay
 from terraformer.reversible import ReversibleBlock, ReversibleSequence
 

@@ -8,7 +8,7 @@ from app.readers.block import Block, BlockKind
 from app.readers.prose import is_debris, normalize
 
 _HEADINGS = frozenset(("h1", "h2", "h3", "h4", "h5", "h6"))
-_TEXTUAL = frozenset(("p", "li", "blockquote", "ul", "ol", "dl", "dt", "dd", "br", "hr", "title"))
+_TEXTUAL = frozenset(("p", "li", "blockquote", "ul", "ol", "dl", "dt", "dd", "hr", "title"))
 _GROUPING = frozenset(("body", "main", "article", "section", "div"))
 _BREAKING = _HEADINGS | _TEXTUAL | _GROUPING
 _NOT_SHOWN = frozenset(("script", "style", "noscript", "template", "svg", "math"))
@@ -29,6 +29,8 @@ class _BlockParser(HTMLParser):
         self._skipped: list[str] = []
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        if tag == "br":
+            self._parts.append(" ")
         if tag in _SKIPPED:
             self._skipped.append(tag)
         if tag in _BREAKING:

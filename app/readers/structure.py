@@ -23,12 +23,16 @@ _KEYWORDS = re.compile(
     r"general terms|pacs)\b",
     re.IGNORECASE,
 )
+# Addresses and imprints: some are told by how they begin, some by what stands in them.
 _IMPRINT = re.compile(
-    r"copyright|©|^c \d{4}|\(c\) \d{4}|all rights reserved|appearing in|proceedings of|"
-    r"to appear in|preprint|under review|corresponding author|correspondence|"
-    r"equal contribution|permission to make|"
-    r"licen[sc]ed under|creative commons|received:? |accepted:? |arxiv:\d|doi\.org|\bissn\b|"
-    r"[\w.{},-]+ ?@ ?[\w-]+\.\w|^\W*(?:[†‡∗*]|\d\s)?(?:department|school|faculty|institute) of",
+    r"(?:\W|\d{1,2}\s)*(?:copyright|c \d{4}|\(c\) \d{4}|appearing in|in proceedings|proceedings of|"
+    r"to appear in|published (?:in|as|by)|preprint|(?:work )?under review|correspond(?:ing author|"
+    r"ence (?:to|should))|(?:these authors )?equal(?:ly)? contribut|permission to make|"
+    r"licen[sc]ed under|received:? |accepted:? |arxiv:\d|(?:https?://)?(?:dx\.)?doi|issn\b|"
+    r"e-?mail|editors?:|authors?:|"
+    r"(?:department|school|faculty|institute|university|college|laboratory|centre|center) (?:of|for))|"
+    r".*(?:©|all rights reserved|appearing in proceedings|copyright (?:\(c\) |held )?(?:by|\d{4})|"
+    r"[\w.{},-]+ ?@ ?[\w-]+\.\w)",
     re.IGNORECASE,
 )
 _SENTENCE_END = re.compile(r"[.?!][\"”’)\]]*$")
@@ -168,18 +172,24 @@ def _is_abstract_prose(block: Block) -> bool:
         block.kind is not BlockKind.HEADING
         and block.kind is not BlockKind.CAPTION
         and _KEYWORDS.match(block.text) is None
-        and _IMPRINT.search(block.text) is None
+        and _IMPRINT.match(block.text) is None
         and block.n_words > 8
         and _SENTENCE_END.search(block.text) is not None
     )
 
 
 def _without_imprint(blocks: Sequence[Block]) -> list[Block]:
-    """Drops addresses, copyright lines and key words around the beginning."""
+    """Drops addresses, copyright lines and key words that stand beside the text's beginning."""
     return [
         block
         for i, block in enumerate(blocks)
-        if i >= _MAX_FRONT_BLOCKS
-        or block.kind is BlockKind.HEADING
-        or not (_KEYWORDS.match(block.text) or (block.n_words < 60 and _IMPRINT.search(block.text)))
+        if not (i < _MAX_FRONT_BLOCKS and _is_imprint(block))
     ]
+
+
+def _is_imprint(block: Block) -> bool:
+    is_in_front = not block.page_starts or block.page_starts[0][1] == 1
+    is_short = block.n_words < _MIN_ABSTRACT_WORDS
+    if block.kind is BlockKind.HEADING or not is_in_front or not is_short:
+        return False
+    return _KEYWORDS.match(block.text) is not None or _IMPRINT.match(block.text) is not None

@@ -89,7 +89,9 @@ class _LSHAttention(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     @custom_bwd(device_type="cpu")
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+    def backward(  # pyright: ignore[reportIncompatibleMethodOverride]
+        ctx: Any, grad: Tensor
+    ) -> tuple[Tensor | None, ...]:
         qk, v, order, lengths, out, weights = ctx.saved_tensors
         q, values, grad = at_least_float32(qk), at_least_float32(v), at_least_float32(grad)
         k = unit_length(q)
@@ -120,7 +122,8 @@ class _Circle:
 
     Attributes:
         rows: Positions in sorted order, [n * C]; the last `n_empty` are stand-ins.
-        near: Positions of the chunks as neighbours, [(n + W - 1) * C]; chunk i reaches i … i + W - 1.
+        near: Positions of the chunks as neighbours, [(n + W - 1) * C]; chunk i reaches W of them,
+            from i on.
         chunk_len, n_chunks, n_before, n_window: C, n, chunks before, W.
     """
 
@@ -166,7 +169,7 @@ class _Circle:
             (self.n_chunks, self.n_window * size[0], size[1]), (size[0] * size[1], size[1], 1)
         )
 
-    def weights(self, q: Tensor, k: Tensor, start: int, end: int, times: Tensor | None) -> Tensor:
+    def scores(self, q: Tensor, k: Tensor, start: int, end: int, times: Tensor | None) -> Tensor:
         """Scores of the chunks start … end, [end - start, C, W * C]."""
         size = self.chunk_len
         scores = torch.bmm(q[start:end], k[start:end].transpose(1, 2))
@@ -211,7 +214,7 @@ def _attend(
     out = v.new_empty(circle.n_chunks, circle.chunk_len, v.shape[-1])
     total = v.new_empty(circle.n_chunks, circle.chunk_len)
     for start, end in circle.groups():
-        scores = circle.weights(q, k, start, end, times)
+        scores = circle.scores(q, k, start, end, times)
         if with_total:
             total[start:end] = scores.logsumexp(dim=-1)
         torch.bmm(scores.softmax(dim=-1), v[start:end], out=out[start:end])
@@ -233,7 +236,7 @@ def _attend_backward(
     dk = k.new_zeros(circle.n_chunks + n_window - 1, size, k.shape[-1])
     dv = v.new_zeros(circle.n_chunks + n_window - 1, size, v.shape[-1])
     for start, end in circle.groups():
-        weights = circle.weights(q, k, start, end, times).softmax(dim=-1)
+        weights = circle.scores(q, k, start, end, times).softmax(dim=-1)
         dv_near = torch.bmm(weights.transpose(1, 2), g[start:end])
         dscores = torch.bmm(g[start:end], v[start:end].transpose(1, 2))
         dscores.sub_(g_dot_out[start:end]).mul_(weights)

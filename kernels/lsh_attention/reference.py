@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -9,6 +11,7 @@ from torch import Tensor
 SELF_PENALTY = 1e5  # subtracted where a query meets its own key: used only if it has no other
 MASK_PENALTY = 1e9  # subtracted where a key is out of reach
 NORM_EPSILON = 1e-6
+_HASHED_AT_ONCE = 4096  # positions; bounds the memory of products with all directions
 
 
 def hash_buckets(
@@ -34,16 +37,15 @@ def hash_buckets(
         raise ValueError(
             f"n_buckets {n_buckets} need {sum(n_buckets) // 2} rotations, got {rotations.shape[-1]}"
         )
-    rotated = torch.einsum("bhlk,...hkrw->bhrlw", q.float(), _by_head(rotations, q.shape[1]))
-    buckets = torch.zeros(rotated.shape[:-1], dtype=torch.int64, device=q.device)
-    scale = 1
-    for factor, part in zip(
-        n_buckets, rotated.split([factor // 2 for factor in n_buckets], dim=-1), strict=True
-    ):
-        buckets += scale * torch.cat([part, -part], dim=-1).argmax(dim=-1)
-        scale *= factor
+    rotations = rotations.float().expand(q.shape[1], *rotations.shape[-3:])
+    parts = []
+    for q_part in q.split(_HASHED_AT_ONCE, dim=2):
+        with torch.autocast(q.device.type, enabled=False):
+            rotated = torch.einsum("bhlk,hkrw->bhrlw", q_part.float(), rotations)
+        parts.append(_nearest(rotated, n_buckets))
+    buckets = torch.cat(parts, dim=-1)
     if mask is not None:
-        buckets.masked_fill_(~mask[:, None, None, :], scale)
+        buckets.masked_fill_(~mask[:, None, None, :], math.prod(n_buckets))
     return buckets
 
 
@@ -72,7 +74,8 @@ def lsh_attention(
         buckets: [B, H, R, L], int64.
         mask: [B, L], True for real tokens; all are real if None.
         chunk_len: Length of a chunk; L need not be a multiple of it.
-        n_chunks_before, n_chunks_after: Neighbour chunks attended to.
+        n_chunks_before: Chunks before its own that a query attends to.
+        n_chunks_after: Chunks after it.
         causal: Whether keys later in time are out of reach.
         as_published: Behave as the published code, where it differs (see below).
     Returns:
@@ -211,8 +214,16 @@ def sort_by_bucket(buckets: Tensor, mask: Tensor) -> Tensor:
     return buckets.masked_fill(~mask[:, None, None], last).argsort(dim=-1, stable=True)
 
 
-def _by_head(rotations: Tensor, n_heads: int) -> Tensor:
-    return rotations.float().expand(n_heads, *rotations.shape[-3:])
+def _nearest(rotated: Tensor, n_buckets: tuple[int, ...]) -> Tensor:
+    """The direction nearest to each vector, from its products [..., W] with half of them."""
+    buckets = torch.zeros(rotated.shape[:-1], dtype=torch.int64, device=rotated.device)
+    scale = 1
+    for factor, part in zip(
+        n_buckets, rotated.split([factor // 2 for factor in n_buckets], dim=-1), strict=True
+    ):
+        buckets += scale * torch.cat([part, -part], dim=-1).argmax(dim=-1)
+        scale *= factor
+    return buckets
 
 
 def _take(x: Tensor, order: Tensor, chunk_len: int) -> Tensor:

@@ -57,9 +57,10 @@ class _SparseFeedForward(torch.autograd.Function):
         kept_units, kept_soft = [], []
         for start, end in _ranges(x.shape[0], w1.shape[0]):
             units = torch.mm(x[start:end], w1.T).view(-1, *blocks).relu_()
-            soft = None if selection == "hard" else logits[start:end].softmax(dim=-1)
+            if selection != "hard":
+                kept_soft.append(logits[start:end].softmax(dim=-1))
             if choice is None:
-                active = units * soft
+                active = units * kept_soft[-1]
             else:
                 chosen = choice[start:end]
                 active = torch.zeros_like(units)
@@ -68,11 +69,10 @@ class _SparseFeedForward(torch.autograd.Function):
             torch.addmm(b2, active.flatten(1), w2, out=out[start:end])
             if keep:
                 kept_units.append(units)
-                kept_soft.append(soft)
+            else:
+                kept_soft.clear()
         ctx.selection = selection
         ctx.n_parts = len(kept_units)
-        if selection == "hard":
-            kept_soft = []
         ctx.save_for_backward(x, w1, w2, choice, *kept_units, *kept_soft)
         ctx.blocks = blocks
         return out
@@ -80,13 +80,14 @@ class _SparseFeedForward(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     @custom_bwd(device_type="cpu")
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+    def backward(  # pyright: ignore[reportIncompatibleMethodOverride]
+        ctx: Any, grad: Tensor
+    ) -> tuple[Tensor | None, ...]:
         x, w1, w2, choice, *kept = ctx.saved_tensors
         kept_units, kept_soft = kept[: ctx.n_parts], kept[ctx.n_parts :]
         dx, dw1, dw2 = torch.empty_like(x), torch.zeros_like(w1), torch.zeros_like(w2)
-        dlogits = None
-        if ctx.selection != "hard":
-            dlogits = x.new_empty(x.shape[0], *ctx.blocks)
+        has_soft = ctx.selection != "hard"
+        dlogits = x.new_empty(x.shape[0] if has_soft else 0, *ctx.blocks)
         for part, (start, end) in enumerate(_ranges(x.shape[0], w1.shape[0])):
             units = kept_units[part]
             dactive = torch.mm(grad[start:end], w2.T).view(-1, *ctx.blocks)
@@ -102,7 +103,7 @@ class _SparseFeedForward(torch.autograd.Function):
                 active = torch.zeros_like(dactive).scatter_(-1, chosen, units)
                 dchosen = dactive.gather(-1, chosen).mul_(units > 0)
                 dunits = dactive.zero_().scatter_(-1, chosen, dchosen)
-                if dlogits is not None:
+                if has_soft:
                     soft = kept_soft[part]
                     along = dchosen.mul_(units).mul_(soft.gather(-1, chosen))
                     torch.mul(soft, -along, out=dlogits[start:end])
@@ -111,7 +112,7 @@ class _SparseFeedForward(torch.autograd.Function):
             torch.mm(dunits, w1, out=dx[start:end])
             dw1.addmm_(dunits.T, x[start:end])
             dw2.addmm_(active.T, grad[start:end])
-        return dx, dlogits, dw1, dw2, grad.sum(dim=0), None, None, None
+        return dx, dlogits if has_soft else None, dw1, dw2, grad.sum(dim=0), None, None, None
 
 
 def _ranges(n_tokens: int, n_units: int) -> list[tuple[int, int]]:

@@ -44,9 +44,7 @@ def sparse_feed_forward(
     """
     check_shapes(x, logits, w1, w2)
     n_tokens, _, block_size = logits.shape
-    soft = None
-    if selection != "hard" or multiply_by_controller:
-        soft = logits.softmax(dim=-1)
+    soft = logits.softmax(dim=-1)
     if selection == "soft":
         mask = soft
     else:
@@ -72,8 +70,8 @@ def sparse_feed_forward_step(
 ) -> Tensor:
     """Reads the rows of chosen units only; the form for decoding, equal to "hard" selection.
 
-    Args:
-        x, logits, w1, w2, b2, multiply_by_controller: As for `sparse_feed_forward`.
+    All arguments are those of `sparse_feed_forward`.
+
     Returns:
         [T, D].
     Raises:

@@ -36,7 +36,9 @@ class _SRUScan(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def backward(  # pyright: ignore[reportIncompatibleMethodOverride]
+        ctx: Any, grad: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
         x, f, c0, cells = ctx.saved_tensors
         # The same recurrence backwards: g_t = grad_t + f_{t+1} * g_{t+1}
         decay = torch.cat([torch.zeros_like(f[:, :1]), f[:, 1:].flip(1)], dim=1)
@@ -65,7 +67,7 @@ def _linear_scan(decay: Tensor, x: Tensor, c0: Tensor) -> Tensor:
         .contiguous()
         for item in (x, decay)
     )
-    # Within a block, as if it began with zero: c becomes its cells, carry what is left of the start.
+    # Within a block: c becomes its cells as if it began with zero, carry what is left of the start.
     for t in range(1, n_steps):
         c[t].addcmul_(carry[t], c[t - 1])
         carry[t].mul_(carry[t - 1])
