@@ -194,7 +194,8 @@ def _summarize_many(parser: argparse.ArgumentParser, arguments: argparse.Namespa
             progress=progress,
         )
     for source, message in report.failures:
-        _say(f"{source}: {message}")
+        told = message.removeprefix(f"{source.name} ")
+        _say(f"{source} {told}" if told != message else f"{source}: {message}")
     if not arguments.quiet:
         _say(
             f"{report.n_summarized} summarized, {report.n_skipped} there already, "

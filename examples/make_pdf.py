@@ -209,6 +209,7 @@ def _table(cells: Cells) -> Table:
     is_grouped = 1 < len(changes) + 1 < len(cells) - 1
     rules = [("LINEBELOW", (0, i - 1), (-1, i - 1), 0.3, black) for i in changes if is_grouped]
     shown = [[row[0] if i < 2 or i in changes else "", *row[1:]] for i, row in enumerate(cells)]
+    padding = 4 if len(cells[0]) < 7 else 2.6
     table = Table(shown, hAlign="CENTER")
     table.setStyle(
         TableStyle(
@@ -218,8 +219,8 @@ def _table(cells: Cells) -> Table:
                 ("ALIGN", (2 if is_grouped else 1, 0), (-1, -1), "RIGHT"),
                 ("TOPPADDING", (0, 0), (-1, -1), 0.8),
                 ("BOTTOMPADDING", (0, 0), (-1, -1), 1.6),
-                ("LEFTPADDING", (0, 0), (-1, -1), 4),
-                ("RIGHTPADDING", (0, 0), (-1, -1), 4),
+                ("LEFTPADDING", (0, 0), (-1, -1), padding),
+                ("RIGHTPADDING", (0, 0), (-1, -1), padding),
                 ("LINEABOVE", (0, 0), (-1, 0), 0.8, black),
                 ("LINEBELOW", (0, 0), (-1, 0), 0.5, black),
                 ("LINEBELOW", (0, -1), (-1, -1), 0.8, black),

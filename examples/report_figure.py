@@ -133,14 +133,7 @@ def model_diagram(width: float, rows: list[list[str]]) -> Drawing:
     side, side_width = x + box + 22, width - box - 26 - 4
     _box(drawing, side, 122, side_width, 46, ("78 features", "place,", "wording,", "centrality"))
     _arrow(drawing, side, 145, x + box, 145)
-    _box(
-        drawing,
-        side,
-        229,
-        side_width,
-        42,
-        ("picks so far", "and their", "word count"),
-    )
+    _box(drawing, side, 229, side_width, 42, ("picks so far", "and their", "word count"))
     _arrow(drawing, side, 250, x + box, 250)
     _text(drawing, side + side_width / 2, 292, "next or stop", font=BOLD)
     drawing.add(Line(x + box, 289, side + side_width / 2, 289, strokeWidth=0.7))

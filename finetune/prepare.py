@@ -7,6 +7,7 @@ training reads numbers only. A split whose file exists is left alone.
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -84,6 +85,38 @@ def prepare(rows: Dataset, tokenizer_path: Path, output: Path, n_processes: int)
     partial.rename(output)
 
 
+def prepare_missing(
+    output: Path,
+    tokenizer_path: Path,
+    data: str | None = None,
+    *,
+    splits: Sequence[str] = ("validation", "train"),
+    limit: int | None = None,
+    n_processes: int = 2,
+) -> None:
+    """Prepares those of `splits` that the folder `output` does not hold yet.
+
+    Args:
+        output: Folder of one Parquet file a split; made if it does not exist.
+        tokenizer_path: Sentencepiece model.
+        data: Where the papers are; see `find_split`.
+        splits: Which.
+        limit: Only the first rows of each split, for a trial.
+        n_processes: Processes to work in.
+    Raises:
+        DataError: if the papers are not found.
+    """
+    output.mkdir(parents=True, exist_ok=True)
+    for split in splits:
+        path = output / f"{split}.parquet"
+        if path.exists():
+            continue
+        rows = find_split(split, data)
+        if limit:
+            rows = rows.select(range(min(limit, len(rows))))
+        prepare(rows, tokenizer_path, path, n_processes)
+
+
 _tokenizers: dict[Path, Tokenizer] = {}
 
 
@@ -103,15 +136,14 @@ def main() -> None:
     parser.add_argument("--limit", type=int, help="only the first rows of each split, for a trial")
     parser.add_argument("--processes", type=int, default=2)
     arguments = parser.parse_args()
-    arguments.output.mkdir(parents=True, exist_ok=True)
-    for split in arguments.splits:
-        output = arguments.output / f"{split}.parquet"
-        if output.exists():
-            continue
-        rows = find_split(split, arguments.data)
-        if arguments.limit:
-            rows = rows.select(range(min(arguments.limit, len(rows))))
-        prepare(rows, arguments.tokenizer, output, arguments.processes)
+    prepare_missing(
+        arguments.output,
+        arguments.tokenizer,
+        arguments.data,
+        splits=arguments.splits,
+        limit=arguments.limit,
+        n_processes=arguments.processes,
+    )
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
-"""Trains the extractor: `python -m finetune.train --examples runs/examples --output runs/extract`.
+"""Trains the extractor: `python -m finetune.train`.
 
-Takes what `finetune.prepare` wrote, trains with Hugging Face's Trainer (resumed where the output
+Prepares the papers where that has not been done (see `finetune.prepare`), trains with Hugging Face's Trainer (resumed where the output
 folder holds a checkpoint) and writes a checkpoint folder that `Summarizer.load` takes. Several
 processes, on CPU cores or GPUs, are started as `torchrun --nproc-per-node N -m finetune.train …`.
 """
@@ -21,7 +21,8 @@ from transformers import Trainer, TrainerCallback, TrainingArguments, set_seed
 from transformers.trainer_utils import get_last_checkpoint
 
 from finetune.objectives import ExtractCollator, ExtractObjective
-from terraformer.checkpoint import save_checkpoint
+from finetune.prepare import prepare_missing
+from terraformer.checkpoint import TOKENIZER_FILE, find_checkpoint, save_checkpoint
 from terraformer.config import TerraformerConfig
 from terraformer.errors import DataError
 from terraformer.model import Terraformer
@@ -51,7 +52,9 @@ class WeightAverage(TrainerCallback):
         self.average.load_state_dict(torch.load(path, weights_only=True))
 
 
-def load_examples(path: Path, *, limit: int | None = None, max_tokens: int | None = None) -> Dataset:
+def load_examples(
+    path: Path, *, limit: int | None = None, max_tokens: int | None = None
+) -> Dataset:
     """Loads prepared examples, without those that have no episode.
 
     Args:
@@ -73,52 +76,60 @@ def load_examples(path: Path, *, limit: int | None = None, max_tokens: int | Non
     return examples.select(np.flatnonzero(keep)[:limit]).with_format("numpy")
 
 
+def training_arguments(arguments: argparse.Namespace) -> TrainingArguments:
+    """Returns what the Trainer needs to know of the command line."""
+    on_gpu = torch.cuda.is_available()
+    return TrainingArguments(
+        output_dir=str(arguments.output / "trainer"),
+        num_train_epochs=arguments.epochs,
+        per_device_train_batch_size=arguments.batch_size,
+        per_device_eval_batch_size=arguments.batch_size,
+        learning_rate=arguments.learning_rate,
+        lr_scheduler_type="cosine",
+        warmup_steps=arguments.warmup_steps,
+        weight_decay=0.01,
+        max_grad_norm=1.0,
+        bf16=arguments.bf16,
+        train_sampling_strategy="group_by_length",
+        length_column_name="n_tokens",
+        logging_steps=50,
+        eval_strategy="steps",
+        eval_steps=arguments.save_steps,
+        save_steps=arguments.save_steps,
+        save_total_limit=2,
+        prediction_loss_only=True,
+        remove_unused_columns=False,
+        label_names=["next_pick"],
+        dataloader_pin_memory=on_gpu,
+        use_cpu=not on_gpu,
+        ddp_find_unused_parameters=False,
+        ddp_backend=None if on_gpu else "gloo",
+        seed=arguments.seed,
+        data_seed=arguments.seed,
+        report_to=[],
+        disable_tqdm=arguments.quiet,
+    )
+
+
 def train(arguments: argparse.Namespace) -> Path:
     """Runs the training that the command line asks for and returns the checkpoint's folder."""
     set_seed(arguments.seed)
     torch.set_num_threads(arguments.threads)
-    tokenizer = Tokenizer(arguments.tokenizer)
-    config = TerraformerConfig(vocab_size=tokenizer.vocab_size)
+    tokenizer_path = arguments.tokenizer or find_checkpoint() / TOKENIZER_FILE
+    config = TerraformerConfig(vocab_size=Tokenizer(tokenizer_path).vocab_size)
     if arguments.config:
         config = TerraformerConfig.from_dict(json.loads(arguments.config.read_text()))
+    training = training_arguments(arguments)
+    with training.main_process_first(desc="preparing papers"):
+        prepare_missing(arguments.examples, tokenizer_path, arguments.data, limit=arguments.limit)
     model = Terraformer(config)
-    objective = ExtractObjective(model)
     for stack in (model.token_encoder, model.sentence_encoder, model.decoder):
         stack.sequence.recompute = arguments.recompute
-    on_gpu = torch.cuda.is_available()
+    objective = ExtractObjective(model)
     average = WeightAverage(objective, arguments.average_decay)
     trainer = Trainer(
         model=objective,
-        args=TrainingArguments(
-            output_dir=str(arguments.output / "trainer"),
-            num_train_epochs=arguments.epochs,
-            per_device_train_batch_size=arguments.batch_size,
-            per_device_eval_batch_size=arguments.batch_size,
-            learning_rate=arguments.learning_rate,
-            lr_scheduler_type="cosine",
-            warmup_steps=arguments.warmup_steps,
-            weight_decay=0.01,
-            max_grad_norm=1.0,
-            bf16=arguments.bf16,
-            train_sampling_strategy="group_by_length",
-            length_column_name="n_tokens",
-            logging_steps=50,
-            eval_strategy="steps",
-            eval_steps=arguments.save_steps,
-            save_steps=arguments.save_steps,
-            save_total_limit=2,
-            prediction_loss_only=True,
-            remove_unused_columns=False,
-            label_names=["next_pick"],
-            dataloader_pin_memory=on_gpu,
-            use_cpu=not on_gpu,
-            ddp_find_unused_parameters=False,
-            ddp_backend=None if on_gpu else "gloo",
-            seed=arguments.seed,
-            data_seed=arguments.seed,
-            report_to=[],
-            disable_tqdm=arguments.quiet,
-        ),
+        args=training,
         data_collator=ExtractCollator(config.n_features, arguments.seed),
         train_dataset=load_examples(
             arguments.examples / "train.parquet",
@@ -128,13 +139,14 @@ def train(arguments: argparse.Namespace) -> Path:
         eval_dataset=load_examples(arguments.examples / "validation.parquet", limit=200),
         callbacks=[average],
     )
-    last = get_last_checkpoint(trainer.args.output_dir) if arguments.output.exists() else None
+    output = Path(training.output_dir)
+    last = get_last_checkpoint(str(output)) if output.exists() else None
     if last:
         average.resume(last)
     trainer.train(resume_from_checkpoint=last)
     if trainer.is_world_process_zero():
         objective.load_state_dict(average.average.module.state_dict())
-        save_checkpoint(arguments.output, objective.model, arguments.tokenizer)
+        save_checkpoint(arguments.output, model, tokenizer_path)
         history = arguments.output / "history.json"
         history.write_text(json.dumps(trainer.state.log_history, indent=1))
     return arguments.output
@@ -144,9 +156,22 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--examples", type=Path, required=True, help="folder of finetune.prepare")
-    parser.add_argument("--tokenizer", type=Path, required=True, help="sentencepiece model")
-    parser.add_argument("--output", type=Path, required=True, help="checkpoint folder to write")
+    parser.add_argument("--data", help="folder of Parquet files (default: TERRAFORMER_DATA)")
+    parser.add_argument(
+        "--examples",
+        type=Path,
+        default=Path("runs/examples"),
+        help="where prepared papers are kept (default: runs/examples)",
+    )
+    parser.add_argument(
+        "--tokenizer", type=Path, help="sentencepiece model (default: the one that ships)"
+    )
+    parser.add_argument(
+        "--output",
+        type=Path,
+        default=Path("runs/extract"),
+        help="checkpoint folder to write (default: runs/extract)",
+    )
     parser.add_argument("--config", type=Path, help="JSON of a TerraformerConfig")
     parser.add_argument("--epochs", type=float, default=1.0)
     parser.add_argument("--batch-size", type=int, default=4)
@@ -154,9 +179,13 @@ def main() -> None:
     parser.add_argument("--warmup-steps", type=int, default=200)
     parser.add_argument("--average-decay", type=float, default=0.998)
     parser.add_argument("--save-steps", type=int, default=500)
-    parser.add_argument("--limit", type=int, help="only the first training examples, for a trial")
+    parser.add_argument(
+        "--limit", type=int, help="only the first papers of each split, for a trial"
+    )
     parser.add_argument("--max-tokens", type=int, help="leave out longer training documents")
-    parser.add_argument("--recompute", action="store_true", help="recompute activations: less memory")
+    parser.add_argument(
+        "--recompute", action="store_true", help="recompute activations: less memory"
+    )
     parser.add_argument("--bf16", action="store_true")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--seed", type=int, default=0)

@@ -31,9 +31,7 @@ class Pick:
 
 
 @torch.inference_mode()
-def iterate_picks(
-    model: Terraformer, source: Source, vectors: sparse.csr_matrix
-) -> Iterator[Pick]:
+def iterate_picks(model: Terraformer, source: Source, vectors: sparse.csr_matrix) -> Iterator[Pick]:
     """Yields the greedy picks of one document, most wanted first, until none is left.
 
     Args:

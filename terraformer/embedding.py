@@ -40,7 +40,8 @@ def sinusoidal_positions(
     """Returns [length, d_model], float32: the sines of all frequencies, then the cosines."""
     half = d_model // 2
     frequencies = torch.exp(
-        torch.arange(half, device=device, dtype=torch.float32) * (-math.log(10_000.0) / max(1, half))
+        torch.arange(half, device=device, dtype=torch.float32)
+        * (-math.log(10_000.0) / max(1, half))
     )
     positions = torch.arange(start, start + length, device=device, dtype=torch.float32)
     angles = positions[:, None] * frequencies

@@ -28,26 +28,53 @@ _ROWS_AT_ONCE = 512  # of the similarity graph, which is never held whole
 
 _WORDING = {
     "says_we": r"\b(?:we|our|us)\b",
-    "says_this_work": r"\b(?:this|the present|the current) (?:paper|study|work|article|report|trial|review)\b|\bhere,? we\b|\bherein\b",
+    "says_this_work": (
+        r"\b(?:this|the present|the current) (?:paper|study|work|article|report|trial|"
+        r"review)\b|\bhere,? we\b|\bherein\b"
+    ),
     "says_propose": r"\b(?:propos|introduc|present|develop|design)(?:e|es|ed|ing)?\b",
-    "says_aim": r"\b(?:aim|aims|aimed|objective|purpose|goal|sought|investigate[sd]?|hypothesi[sz]ed?)\b",
-    "says_show": r"\b(?:show|shows|showed|shown|find|found|demonstrate[sd]?|reveal(?:s|ed)?|indicate[sd]?|suggest(?:s|ed)?|observed|identified)\b",
-    "says_result": r"\b(?:results?|findings?|outperform\w*|significant(?:ly)?|increased|decreased|higher|lower|improve[sd]?|associated)\b",
-    "says_conclude": r"\b(?:conclu\w+|in summary|taken together|overall|in short|to summarize|implications?)\b",
-    "says_method": r"\b(?:were (?:collected|measured|performed|analy[sz]ed|randomi[sz]ed|used|recruited|included)|using|method|approach|algorithm|framework|model)\b",
+    "says_aim": (
+        r"\b(?:aim|aims|aimed|objective|purpose|goal|sought|investigate[sd]?|"
+        r"hypothesi[sz]ed?)\b"
+    ),
+    "says_show": (
+        r"\b(?:show|shows|showed|shown|find|found|demonstrate[sd]?|reveal(?:s|ed)?|"
+        r"indicate[sd]?|suggest(?:s|ed)?|observed|identified)\b"
+    ),
+    "says_result": (
+        r"\b(?:results?|findings?|outperform\w*|significant(?:ly)?|increased|decreased|"
+        r"higher|lower|improve[sd]?|associated)\b"
+    ),
+    "says_conclude": (
+        r"\b(?:conclu\w+|in summary|taken together|overall|in short|to summarize|"
+        r"implications?)\b"
+    ),
+    "says_method": (
+        r"\b(?:were (?:collected|measured|performed|analy[sz]ed|randomi[sz]ed|used|"
+        r"recruited|included)|using|method|approach|algorithm|framework|model)\b"
+    ),
     "says_first": r"\b(?:first|novel|new|state-of-the-art|unlike|contribution)\b",
-    "says_however": r"^(?:however|but|although|despite|yet|unfortunately)\b|\bremains?\b|\bunknown\b|\bpoorly\b|\blittle is known\b",
+    "says_however": (
+        r"^(?:however|but|although|despite|yet|unfortunately)\b|\bremains?\b|\bunknown\b|"
+        r"\bpoorly\b|\blittle is known\b"
+    ),
     "says_future": r"\b(?:future|further (?:research|work|studies|investigation)|limitations?)\b",
     "refers_to_figure": r"\b(?:fig(?:ure|s)?|tables?|eq(?:uation)?s?|appendix|supplementary)\b",
-    "is_road_map": r"\b(?:remainder|rest) of (?:this|the) (?:paper|article)\b|\borgani[sz]ed as follows\b|\bin (?:section|sec\.)\s|^section\s",
-    "hangs_on_context": r"^(?:this|these|those|they|it|such|thus|therefore|hence|moreover|furthermore|in addition|additionally|also|similarly|then|here)\b",
+    "is_road_map": (
+        r"\b(?:remainder|rest) of (?:this|the) (?:paper|article)\b|"
+        r"\borgani[sz]ed as follows\b|\bin (?:section|sec\.)\s|^section\s"
+    ),
+    "hangs_on_context": (
+        r"^(?:this|these|those|they|it|such|thus|therefore|hence|moreover|furthermore|"
+        r"in addition|additionally|also|similarly|then|here)\b"
+    ),
     "has_citation": r"\[\d|\(\w[^()]*(?:19|20)\d\d[^()]*\)|\bet al\b",
     "has_number": r"\d|<dig>",
     "has_statistic": r"\d\s?%|<dig>\s?%|\bp\s?[<=>]|\bci\b|\bn\s?=",
     "has_formula": r"[=∈≤≥∑∫√→∀∃]|\\[a-z]+|[_^]\{",
     "is_question": r"\?\s*$",
     "lacks_end": r"[^.!?\"”')\]]\s*$",
-}  # fmt: skip
+}
 _WORDING_PATTERNS = tuple(re.compile(pattern) for pattern in _WORDING.values())
 _KINDS = tuple(SectionKind)
 

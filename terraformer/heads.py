@@ -44,7 +44,9 @@ class SentencePooling(nn.Module):
         value = tokens.view(batch, length, self.n_heads, -1)
         weighted = (weight[..., None].to(value.dtype) * value).reshape(batch * length, d_token)
         total = weighted.new_zeros(batch * spare, d_token).index_add(0, rows, weighted)
-        norm = weight.new_zeros(batch * spare, self.n_heads).index_add(0, rows, weight.flatten(0, 1))
+        norm = weight.new_zeros(batch * spare, self.n_heads).index_add(
+            0, rows, weight.flatten(0, 1)
+        )
         pooled = total.view(batch, spare, self.n_heads, -1) / norm.clamp_min(1e-9).to(
             total.dtype
         ).view(batch, spare, self.n_heads, 1)

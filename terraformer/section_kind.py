@@ -30,16 +30,42 @@ _SPLIT_CAPITAL = re.compile(r"\b([A-Z]) ([A-Z]{2,})\b")
 _PATTERNS: tuple[tuple[SectionKind, re.Pattern[str]], ...] = tuple(
     (kind, re.compile(pattern))
     for kind, pattern in (
-        (SectionKind.APPENDIX, r"^appendi|supplement|^proofs? of|^additional|acknowledg|funding|ethic|author contribution|conflict|data availability|trial status|abbreviation"),
-        (SectionKind.LIMITATIONS, r"^(?:\w+ and )?limitations?$|future work$(?<!conclusion and future work)(?<!conclusions and future work)|^future directions?|threats to validity|broader impact"),
+        (
+            SectionKind.APPENDIX,
+            r"^appendi|supplement|^proofs? of|^additional|acknowledg|funding|ethic|"
+            r"author contribution|conflict|data availability|trial status|abbreviation",
+        ),
+        (
+            SectionKind.LIMITATIONS,
+            r"^(?:\w+ and )?limitations?$|"
+            r"future work$(?<!conclusion and future work)(?<!conclusions and future work)|"
+            r"^future directions?|threats to validity|broader impact",
+        ),
         (SectionKind.CONCLUSION, r"conclusion|concluding|^summary|^closing|^final remarks"),
-        (SectionKind.INTRODUCTION, r"^introduction|^motivation|^overview|^main$|^main text$|contributions?$|^objectives?$|^aims?\b"),
-        (SectionKind.BACKGROUND, r"^background|related ?works?|previous work|prior work|literature|preliminar|notations?$|^state of the art"),
-        (SectionKind.RESULTS, r"result|experiments?\b|evaluation|finding|ablation|performance|simulation|case stud|analysis$|comparison"),
+        (
+            SectionKind.INTRODUCTION,
+            r"^introduction|^motivation|^overview|^main$|^main text$|contributions?$|"
+            r"^objectives?$|^aims?\b",
+        ),
+        (
+            SectionKind.BACKGROUND,
+            r"^background|related ?works?|previous work|prior work|literature|preliminar|"
+            r"notations?$|^state of the art",
+        ),
+        (
+            SectionKind.RESULTS,
+            r"result|experiments?\b|evaluation|finding|ablation|performance|simulation|"
+            r"case stud|analysis$|comparison",
+        ),
         (SectionKind.DISCUSSION, r"discussion"),
-        (SectionKind.METHODS, r"method|material|approach|model|algorithm|procedure|design|patients|subjects|participants|data|setup|set-up|setting|implementation|architecture|problem|formulation|theor|assumption|statistical|training|framework|system|protocol"),
+        (
+            SectionKind.METHODS,
+            r"method|material|approach|model|algorithm|procedure|design|patients|subjects|"
+            r"participants|data|setup|set-up|setting|implementation|architecture|problem|"
+            r"formulation|theor|assumption|statistical|training|framework|system|protocol",
+        ),
     )
-)  # fmt: skip
+)
 
 
 def classify_heading(heading: str) -> SectionKind:

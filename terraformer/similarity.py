@@ -12,13 +12,15 @@ from scipy import sparse
 _WORD = re.compile(r"[a-z][a-z\-]+|<dig>")
 # Function words carry no topic; the list is kept short, as idf already weighs down the rest.
 STOP_WORDS = frozenset(
-    """a about above after again all also although am among an and any are as at be because been
-    before being below between both but by can cannot could did do does doing down during each either
-    et al few for from further had has have having he her here hers him his how however i if in into
-    is it its itself just may me might more most must my no nor not of off on once only or other our
-    ours out over own per same she should since so some such than that the their theirs them then
-    there these they this those through thus to too under until up upon us very via was we were what
-    when where whereas which while who whom why will with within without would you your e.g i.e""".split()
+    """a about above after again all also although am among an and any are as at be
+    because been before being below between both but by can cannot could did do does
+    doing down during each either et al few for from further had has have having he her
+    here hers him his how however i if in into is it its itself just may me might more
+    most must my no nor not of off on once only or other our ours out over own per same
+    she should since so some such than that the their theirs them then there these they
+    this those through thus to too under until up upon us very via was we were what when
+    where whereas which while who whom why will with within without would you your e.g
+    i.e""".split()
 )
 
 

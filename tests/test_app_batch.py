@@ -31,7 +31,7 @@ def test_folder_end_to_end(capsys, tmp_path, papers, tiny_checkpoint) -> None:
     assert cli.main([*argv, "--format", "markdown"]) == 1
     lines = capsys.readouterr().err.splitlines()
     assert lines[-1] == "summarize: 2 summarized, 0 there already, 1 failed"
-    assert lines[-2].startswith(f"summarize: {papers / 'empty.txt'}: ")
+    assert lines[-2].startswith(f"summarize: {papers / 'empty.txt'} is empty")
     written = sorted(path.relative_to(out).as_posix() for path in out.rglob("*") if path.is_file())
     assert written == ["a.summary.md", "deep/b.summary.md"]
     assert "glacier" in (out / "deep" / "b.summary.md").read_text()

@@ -30,7 +30,8 @@ _IMPRINT = re.compile(
     r"ence (?:to|should))|(?:these authors )?equal(?:ly)? contribut|permission to make|"
     r"licen[sc]ed under|received:? |accepted:? |arxiv:\d|(?:https?://)?(?:dx\.)?doi|issn\b|"
     r"e-?mail|editors?:|authors?:|"
-    r"(?:department|school|faculty|institute|university|college|laboratory|centre|center) (?:of|for))|"
+    r"(?:department|school|faculty|institute|university|college|laboratory|cent(?:re|er)) "
+    r"(?:of|for))|"
     r".*(?:©|all rights reserved|appearing in proceedings|copyright (?:\(c\) |held )?(?:by|\d{4})|"
     r"[\w.{},-]+ ?@ ?[\w-]+\.\w)",
     re.IGNORECASE,

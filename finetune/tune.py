@@ -1,0 +1,150 @@
+"""Tunes how picks are made, on validation: `python -m finetune.tune CHECKPOINT_FOLDER`.
+
+Tries stop thresholds and redundancy penalties, prints the table, and writes the best pair into the
+checkpoint's config.json.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from tqdm import tqdm
+
+from finetune.data import find_split, group_of, to_document
+from finetune.oracle import NGramOverlap
+from finetune.rouge_tokens import RougeTokenizer
+from terraformer.batch import SourceArrays, collate
+from terraformer.checkpoint import CONFIG_FILE, load_checkpoint
+from terraformer.config import PickingConfig
+from terraformer.decoding import Pick, iterate_picks
+from terraformer.document import Document
+from terraformer.model import Terraformer
+from terraformer.similarity import tf_idf
+from terraformer.tokenizer import Tokenizer
+
+STOP_THRESHOLDS = (0.06, 0.08, 0.1, 0.12, 0.15, 0.18, 0.22, 0.26, 0.3, 0.35, 0.4, 0.5)
+REDUNDANCY_PENALTIES = (0.0, 1.0, 2.0, 4.0)
+MAX_PICKS = 40
+
+
+@dataclass(frozen=True)
+class Setting:
+    """A pair of settings with its mean scores over groups, in percent, and words of a summary."""
+
+    stop_threshold: float
+    redundancy_penalty: float
+    rouge1: float
+    rouge2: float
+    words: float
+
+    @property
+    def score(self) -> float:
+        return (self.rouge1 + self.rouge2) / 2
+
+
+def stops_at(picks: Sequence[Pick], threshold: float) -> int:
+    """Returns how many picks a summary takes that ends at the first stop reaching `threshold`."""
+    for count, pick in enumerate(picks):
+        if count and pick.stop_probability >= threshold:
+            return count
+    return len(picks)
+
+
+def prefix_scores(picks: Sequence[Pick], document: Document, reference: str) -> NDArray:
+    """Returns ROUGE-1 and ROUGE-2 F1 after 1, 2, … picks, [n_picks, 2], in [0, 1]."""
+    tokenizer = RougeTokenizer()
+    tokens = [tokenizer.tokenize(document.sentences[pick.sentence].text) for pick in picks]
+    columns = []
+    for n in (1, 2):
+        overlap = NGramOverlap(tokens, tokenizer.tokenize(reference), n)
+        columns.append(overlap.f1(overlap.counts.cumsum(axis=0), overlap.lengths.cumsum()))
+    return np.stack(columns, axis=1)
+
+
+def tune(
+    model: Terraformer,
+    tokenizer: Tokenizer,
+    papers: Sequence[tuple[str, Document, str]],
+) -> list[Setting]:
+    """Scores every pair of settings.
+
+    Args:
+        model: In evaluation mode; its picking settings are left as the last tried.
+        tokenizer: Of the model.
+        papers: (group, document, abstract) triples; every group counts the same.
+    Returns:
+        All settings, the best first.
+    """
+    groups = sorted({group for group, _, _ in papers})
+    sources = [collate([SourceArrays.of(document, tokenizer)]) for _, document, _ in papers]
+    vectors = [tf_idf([s.text for s in document.sentences]) for _, document, _ in papers]
+    settings = []
+    for penalty in REDUNDANCY_PENALTIES:
+        picking = replace(model.config.picking, redundancy_penalty=penalty)
+        model.config = replace(model.config, picking=picking)
+        # (R1, R2, words) of each paper, by threshold and group
+        outcomes: dict[tuple[float, str], list[tuple[float, float, float]]] = {}
+        for (group, document, abstract), source, vector in zip(
+            tqdm(papers, desc=f"penalty {penalty}", file=sys.stderr), sources, vectors, strict=True
+        ):
+            picks = list(islice(iterate_picks(model, source, vector), MAX_PICKS))
+            scores = prefix_scores(picks, document, abstract)
+            words = np.cumsum([pick.n_words for pick in picks])
+            for threshold in STOP_THRESHOLDS:
+                last = stops_at(picks, threshold) - 1
+                outcomes.setdefault((threshold, group), []).append(
+                    (float(scores[last, 0]), float(scores[last, 1]), float(words[last]))
+                )
+        for threshold in STOP_THRESHOLDS:
+            means = np.mean(
+                [np.mean(outcomes[threshold, group], axis=0) for group in groups], axis=0
+            )
+            settings.append(
+                Setting(threshold, penalty, 100 * means[0], 100 * means[1], float(means[2]))
+            )
+    return sorted(settings, key=lambda setting: -setting.score)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("folder", type=Path, help="checkpoint folder, changed in place")
+    parser.add_argument("--data", help="folder of Parquet files (default: TERRAFORMER_DATA)")
+    parser.add_argument("--limit", type=int, default=240, help="validation papers to use")
+    parser.add_argument("--threads", type=int, default=2)
+    arguments = parser.parse_args()
+    torch.set_num_threads(arguments.threads)
+    model, tokenizer = load_checkpoint(arguments.folder)
+    rows = find_split("validation", arguments.data)
+    step = max(1, len(rows) // arguments.limit)
+    papers = [
+        (group_of(row["origin"]), to_document(row), row["abstract"])
+        for row in rows.select(range(0, len(rows), step))
+    ]
+    settings = tune(model, tokenizer, papers)
+    print(f"{'stop':>6} {'penalty':>8} {'R1':>6} {'R2':>6} {'words':>6}")
+    for setting in settings[:12]:
+        print(
+            f"{setting.stop_threshold:6.2f} {setting.redundancy_penalty:8.1f}"
+            f" {setting.rouge1:6.2f} {setting.rouge2:6.2f} {setting.words:6.0f}"
+        )
+    best = settings[0]
+    model.config = replace(
+        model.config, picking=PickingConfig(best.stop_threshold, best.redundancy_penalty, MAX_PICKS)
+    )
+    path = arguments.folder / CONFIG_FILE
+    path.write_text(json.dumps(model.config.to_dict(), indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    main()
