@@ -109,11 +109,11 @@ def beam_episodes(
     for _ in range(max_picks):
         extensions: dict[frozenset[int], tuple[float, _Beam, int]] = {}
         for beam in beams:
-            scores = sum(
+            f1 = [
                 overlap.f1(overlap.counts + counts, overlap.lengths + length)
                 for overlap, counts, length in zip(overlaps, beam.counts, beam.lengths, strict=True)
-            )
-            scores = np.asarray(scores) / len(overlaps)
+            ]
+            scores = np.mean(f1, axis=0)  # [candidates]
             scores[list(beam.picks)] = -1.0
             best = np.argsort(-scores, kind="stable")[:beam_size]
             improving = [int(i) for i in best if scores[i] > beam.score + min_gain]

@@ -1,8 +1,9 @@
 """Trains the extractor: `python -m finetune.train`.
 
-Prepares the papers where that has not been done (see `finetune.prepare`), trains with Hugging Face's Trainer (resumed where the output
-folder holds a checkpoint) and writes a checkpoint folder that `Summarizer.load` takes. Several
-processes, on CPU cores or GPUs, are started as `torchrun --nproc-per-node N -m finetune.train …`.
+Prepares the papers where that has not been done (see `finetune.prepare`), trains with Hugging Face's
+Trainer, resumed where the output folder holds a checkpoint, and writes a checkpoint folder that
+`Summarizer.load` takes. Several processes, on CPU cores or GPUs, are started as
+`torchrun --nproc-per-node N -m finetune.train …`.
 """
 
 from __future__ import annotations

@@ -31,8 +31,8 @@ from terraformer.model import Terraformer
 from terraformer.similarity import tf_idf
 from terraformer.tokenizer import Tokenizer
 
-STOP_THRESHOLDS = (0.06, 0.08, 0.1, 0.12, 0.15, 0.18, 0.22, 0.26, 0.3, 0.35, 0.4, 0.5)
-REDUNDANCY_PENALTIES = (0.0, 1.0, 2.0, 4.0)
+STOP_THRESHOLDS = (0.1, 0.15, 0.2, 0.25, 0.3, 0.35, 0.4, 0.45, 0.5, 0.55, 0.6, 0.7)
+REDUNDANCY_PENALTIES = (0.0, 1.0, 2.0, 3.0)
 MAX_PICKS = 40
 
 

@@ -40,7 +40,7 @@ def iterate_picks(model: Terraformer, source: Source, vectors: sparse.csr_matrix
         vectors: L2-normalized tf-idf vectors of its sentences, [S, vocabulary].
     """
     penalty = model.config.picking.redundancy_penalty
-    similarity = np.zeros(vectors.shape[0], np.float32)  # to the nearest picked sentence
+    similarity = np.zeros(source.n_words.shape[1], np.float32)  # to the nearest picked sentence
     n_left = int(source.selectable.sum())
     logits, state = model.begin(source)
     while n_left:
@@ -62,7 +62,9 @@ def pick_sentences(
     """Returns the sentences of a summary in the order of picking.
 
     Args:
-        model, source, vectors: See `iterate_picks`.
+        model: In evaluation mode.
+        source: One document, without padding.
+        vectors: See `iterate_picks`.
         length: "normal" ends where the model stops; "short" and "long" are half and twice its
             words; a number is the words wanted. Words are met as nearly as whole sentences allow.
     """

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,7 +20,7 @@ from terraformer.document import Document
 from terraformer.section_kind import SectionKind
 from terraformer.similarity import content_words, page_rank_of_vectors, tf_idf
 
-Vector = NDArray[np.float32]
+Vector = NDArray[Any]  # one value a sentence, [S]
 
 _MIN_WORDS, _MAX_WORDS = 5, 90
 _MIN_LETTERS = 0.55  # share of letters and spaces: below it, a sentence is a formula or a table row
@@ -114,7 +115,7 @@ def selectable_sentences(document: Document) -> NDArray[np.bool_]:
     return selectable if selectable.any() else np.ones_like(selectable)
 
 
-def sentence_features(document: Document) -> Vector:
+def sentence_features(document: Document) -> NDArray[np.float32]:
     """Returns the features of every sentence, [S, N_FEATURES], float32, named by FEATURE_NAMES."""
     texts = [sentence.text for sentence in document.sentences]
     sections = np.array([sentence.section for sentence in document.sentences])
@@ -261,7 +262,7 @@ def _centralities(
 def _to_centroid(vectors: sparse.csr_matrix, members: NDArray[np.bool_]) -> Vector:
     """Cosine-like similarity of every sentence to the others among `members`, [S]."""
     if not members.any():
-        return np.zeros(vectors.shape[0], np.float32)
+        return np.zeros(len(members), np.float32)
     centroid = np.asarray(vectors[np.flatnonzero(members)].sum(axis=0)).ravel()
     own = np.asarray(vectors.multiply(vectors).sum(axis=1)).ravel() * members
     return (vectors @ centroid - own) / members.sum()
@@ -272,7 +273,7 @@ def _to_sections(vectors: sparse.csr_matrix, sections: NDArray[np.int64]) -> Vec
     labels, ordinal = np.unique(sections, return_inverse=True)
     n, n_sections = len(sections), len(labels)
     member = sparse.csr_matrix((np.ones(n, np.float32), (ordinal, np.arange(n))))
-    centroids = sparse.diags(1 / np.bincount(ordinal)) @ (member @ vectors)
+    centroids = sparse.csr_matrix(sparse.diags(1 / np.bincount(ordinal)) @ (member @ vectors))
     index = np.arange(n_sections)
     weight = 1 / (1 + np.minimum(index, n_sections - 1 - index))
     similarity = (vectors @ centroids.T).toarray()  # [S, sections]

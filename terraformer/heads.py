@@ -84,7 +84,8 @@ class PointerHead(nn.Module):
 
         Args:
             states: Decoder states of the targets, [B, T, D].
-            keys, salience: From `sentence_keys`.
+            keys: From `sentence_keys`, [B, S, D].
+            salience: From `sentence_keys`, [B, S].
             allowed: True where a sentence may still be picked, [B, T, S].
         """
         match = self.query(states) @ keys.transpose(1, 2) / math.sqrt(keys.shape[-1])

@@ -44,7 +44,8 @@ def estimate_bytes(
 
     Args:
         config: Of the model.
-        n_tokens, n_sentences: Of the document.
+        n_tokens: Of the document.
+        n_sentences: Of the document.
         feed_forward_chunk_len: Tokens the sparse feed-forward computes at once, 0 for all.
     """
     stack = config.token_encoder
@@ -72,7 +73,8 @@ def plan_memory(
 
     Args:
         config: Of the model.
-        n_tokens, n_sentences: Of the document.
+        n_tokens: Of the document.
+        n_sentences: Of the document.
         budget: Bytes for the whole process; None sets no limit.
         resident: Bytes that the process holds already; None asks the system.
     Raises:

@@ -14,8 +14,8 @@ from sentencex import get_sentence_boundaries
 _ABBREVIATIONS = frozenset(
     "al app apps approx art ca cf ch chap col cor corr def defs dept dr ed eds eq eqn eqns eqs etc-"
     " ex exp expt e.g fig figs i.e incl lem lemm mr mrs ms no nos p pp par prof prop props pt pts"
-    " ref refs resp s.t sec secs sect st subsec subsecs suppl supp tab tabs thm thms viz vol vols vs"
-    " w.r.t wt ver rev hon jr sr inc ltd co univ assoc a.k.a e.g. i.e.".split()
+    " ref refs resp s.t sec secs sect st subsec subsecs suppl supp tab tabs thm thms viz vol vols"
+    " vs w.r.t wt ver rev hon jr sr inc ltd co univ assoc a.k.a e.g. i.e.".split()
 )
 # Those of them that also end sentences: a capital letter after them opens a new one.
 _AMBIGUOUS = frozenset("al no inc ltd co jr sr co etc ex pt wt ed art col".split())

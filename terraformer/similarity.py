@@ -48,7 +48,7 @@ def tf_idf(texts: Sequence[str]) -> sparse.csr_matrix:
         (np.ones(len(indices), np.float32), indices, starts), shape=(len(texts), max(1, len(ids)))
     )
     counts.sum_duplicates()
-    df = np.bincount(counts.indices, minlength=counts.shape[1])
+    df = np.bincount(counts.indices, minlength=max(1, len(ids)))
     idf = (np.log((1 + len(texts)) / (1 + df)) + 1).astype(np.float32)
     weighted = counts.multiply(idf).tocsr()
     norms = np.sqrt(np.asarray(weighted.multiply(weighted).sum(axis=1)).ravel())
@@ -105,8 +105,8 @@ def page_rank_of_vectors(
     Returns:
         Probabilities, [S].
     """
-    n = vectors.shape[0]
     own = np.asarray(vectors.multiply(vectors).sum(axis=1)).ravel()
+    n = len(own)
     degree = vectors @ np.asarray(vectors.sum(axis=0)).ravel() - own
     dangling = degree <= 1e-9
     degree = np.where(dangling, 1.0, degree)

@@ -166,6 +166,24 @@ def test_headings_set_apart_by_small_capitals():
     assert document.abstract.startswith("We say")
 
 
+def test_the_parts_of_a_structured_abstract_belong_to_it():
+    parts = [
+        f"## {name}\n\nThis part of the abstract tells one thing in some words."
+        for name in ("Background", "Methods", "Results", "Conclusions")
+    ]
+    text = "# T\n\n# Abstract\n\n" + "\n\n".join(parts) + "\n\n# Introduction\n\nIt begins here."
+    document = read_text(text, is_markdown=True)
+    assert document.abstract.count("This part") == 4
+    assert texts(document) == ["It begins here."]
+
+
+def test_a_short_abstract_ends_at_the_next_heading():
+    text = "# T\n\n## Abstract\n\nA short one that says it all at once.\n\n## Model\n\nIt is small."
+    document = read_text(text, is_markdown=True)
+    assert document.abstract == "A short one that says it all at once."
+    assert texts(document) == ["It is small."]
+
+
 def test_an_abstract_without_a_heading_is_found():
     abstract = "We show that texts can be read without a heading above their abstract. " * 5
     document = read_text(f"A Title\n\n{abstract}\n\nIntroduction\n\nIt begins here.\n")

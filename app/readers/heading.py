@@ -24,6 +24,11 @@ _NUMBERED = re.compile(
 _KNOWN = re.compile(rf"(?:{_NUMBER}[.):]?\s+)?(?:{_NAMES})\s*[.:]?", re.IGNORECASE)
 _ABSTRACT = re.compile(r"(?:abstract|executive summary)\s*[.:]?", re.IGNORECASE)
 _RUN_IN_ABSTRACT = re.compile(r"(?:A\s?B\s?S\s?T\s?R\s?A\s?C\s?T|Abstract)\s*[.:—–-]*\s*(?=[A-Z])")
+_ABSTRACT_PART = re.compile(
+    r"background|objectives?|aims?|purpose|(?:materials? and )?methods?|design|setting|participants|"
+    r"(?:main )?results?|findings|conclusions?|interpretation|significance|trial registration",
+    re.IGNORECASE,
+)
 _CONTENTS = re.compile(
     r"(?:table of )?contents|inhaltsverzeichnis|table des matières", re.IGNORECASE
 )
@@ -103,6 +108,11 @@ def abstract_start(text: str) -> int:
 def opens_abstract(text: str) -> bool:
     """Whether a line is an abstract's heading, or begins with it."""
     return is_abstract(mend_heading(text)) or abstract_start(text) > 0
+
+
+def is_abstract_part(text: str) -> bool:
+    """Whether structured abstracts have a part of this name."""
+    return _ABSTRACT_PART.fullmatch(text.strip(" .:")) is not None
 
 
 def is_contents(text: str) -> bool:

@@ -3,28 +3,22 @@
 from __future__ import annotations
 
 import re
-from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from app.readers.block import Block, BlockKind
-from app.readers.heading import (
-    could_be_heading,
-    is_capitals,
-    is_known,
-    is_numbered,
-    mend_heading,
-)
+from app.readers.heading import is_numbered, mend_heading
 from app.readers.pdf_layout import Line
+from app.readers.pdf_line import (
+    BodyType,
+    LineGroup,
+    body_type,
+    is_apart,
+    line_kind,
+    opens_caption,
+    wraps_heading,
+)
 from app.readers.prose import LineJoiner, is_debris
 
-_CAPTION = re.compile(
-    r"(?:figure|fig\.|table|tab\.|algorithm|listing|scheme|plate|box|chart|video|extended data "
-    r"(?:fig\.|figure|table))\s*(?:S?\d+|[A-Z]\.?\d+|[IVX]+)\b\s*[.:|–—]?",
-    re.IGNORECASE,
-)
-_CODE_LINE = re.compile(r"\d{1,2}:\s")
-_CONTENTS_LINE = re.compile(r".*(?:\. ?){4,}\s*\d+$|.*…[. …]*\d+$")
 _SENTENCE_END = re.compile(r"[.?!:][\"”’)\]]*(?:\[\d+\])?$")
 _LONG_WORD = re.compile(r"[^\W\d_]{4,}")
 _ENUMERATOR = re.compile(r"(?:[•◦▪‣·*]\s+|\(?\d{1,2}[.)]\s+(?=[^\W\d_]))")
@@ -32,17 +26,6 @@ _LIST_ITEM = re.compile(r"[•◦▪‣–·*]\s|\(?(?:\d{1,2}|[a-z]|[ivx]{1,4})
 _MIN_TITLE_SIZE = 1.12  # of the body's
 _MAX_BLOCKS_BETWEEN = 12
 _MIN_WORDS = 40  # of prose: with less, a page is taken as it is
-_LARGER = 1.07
-_SMALLER = 0.93
-
-
-@dataclass(frozen=True)
-class _Type:
-    """The type that most of the document is set in, in points."""
-
-    size: float
-    spacing: float
-    is_bold: bool
 
 
 def blocks_of(lines: Sequence[Line]) -> list[Block]:
@@ -56,7 +39,7 @@ def blocks_of(lines: Sequence[Line]) -> list[Block]:
     """
     if not lines:
         return []
-    body = _body_type(lines)
+    body = body_type(lines)
     joiner = LineJoiner(line.text for line in lines)
     title = _title_lines(lines, body)
     blocks = _mended(_grouped(lines, title, body, joiner), joiner)
@@ -69,15 +52,15 @@ def blocks_of(lines: Sequence[Line]) -> list[Block]:
 
 
 def _grouped(
-    lines: Sequence[Line], title: list[Line], body: _Type, joiner: LineJoiner
+    lines: Sequence[Line], title: list[Line], body: BodyType, joiner: LineJoiner
 ) -> list[Block]:
-    groups: list[tuple[BlockKind, list[Line]]] = [(BlockKind.TITLE, title)] if title else []
+    groups: list[LineGroup] = [(BlockKind.TITLE, title)] if title else []
     title_ids = {id(line) for line in title}
     previous: Line | None = None
     for line in lines:
         if id(line) in title_ids:
             continue
-        kind = _kind(line, groups[-1] if groups else None, previous, body)
+        kind = line_kind(line, groups[-1] if groups else None, previous, body)
         if kind is not None:
             if groups and _goes_on(groups[-1], kind, line, previous, body):
                 groups[-1][1].append(line)
@@ -101,24 +84,7 @@ def _is_table(kind: BlockKind, group: Sequence[Line]) -> bool:
     )
 
 
-def _body_type(lines: Sequence[Line]) -> _Type:
-    sizes: Counter[float] = Counter()
-    for line in lines:
-        sizes[round(2 * line.size) / 2] += 0 if is_debris(line.text) else len(line.text)
-    size = sizes.most_common(1)[0][0]
-    gaps = sorted(
-        line.gap for line in lines if abs(line.size - size) < 0.6 and size < line.gap < 2.5 * size
-    )
-    of_size = [line for line in lines if abs(line.size - size) < 0.6]
-    n_bold = sum(len(line.text) for line in of_size if line.bold > 0.9)
-    return _Type(
-        size=size,
-        spacing=gaps[len(gaps) // 2] if gaps else 1.2 * size,
-        is_bold=n_bold > 0.5 * sum(len(line.text) for line in of_size),
-    )
-
-
-def _title_lines(lines: Sequence[Line], body: _Type) -> list[Line]:
+def _title_lines(lines: Sequence[Line], body: BodyType) -> list[Line]:
     """Returns the lines in the largest type of the first page's upper part."""
     first_page = [line for line in lines if line.page == lines[0].page]
     lowest, highest = min(line.y for line in first_page), max(line.y for line in first_page)
@@ -141,100 +107,21 @@ def _title_lines(lines: Sequence[Line], body: _Type) -> list[Line]:
     return title
 
 
-def _kind(
-    line: Line, group: tuple[BlockKind, list[Line]] | None, previous: Line | None, body: _Type
-) -> BlockKind | None:
-    """Returns what a line belongs to, None for formulas, rows of tables and code."""
-    if _CONTENTS_LINE.match(line.text):
-        return None
-    if _is_heading(line, previous, body) or (
-        group is not None and _wraps_heading(line, previous, group, body)
-    ):
-        return BlockKind.HEADING
-    if _is_debris(line) or _CODE_LINE.match(line.text):
-        ends_paragraph = (
-            group is not None
-            and previous is not None
-            and group[0] is not BlockKind.HEADING
-            and previous.is_full
-            and not line.is_indented
-            and 0.8 * body.spacing < line.gap < 1.3 * body.spacing
-            and len(line.text) < 40
-        )
-        return group[0] if group is not None and ends_paragraph else None
-    if _CAPTION.match(line.text) and (previous is None or _is_apart(line, previous, body)):
-        return BlockKind.CAPTION
-    if group is not None and group[0] is BlockKind.CAPTION and previous is not None:
-        same_type = abs(line.size - previous.size) < 0.6
-        if same_type and line.gap < 1.25 * max(body.spacing, 1.2 * line.size):
-            return BlockKind.CAPTION
-    return BlockKind.NOTE if line.size < _SMALLER * body.size else BlockKind.PROSE
-
-
-def _is_debris(line: Line) -> bool:
-    # A line of prose fills its column in one piece, though it may be full of symbols.
-    is_prose_like = line.is_full and line.n_parts < 3 and line.x0 < line.left + 2 * line.size
-    return is_debris(line.text, 0.2 if is_prose_like else 0.4)
-
-
-def _is_apart(line: Line, previous: Line, body: _Type) -> bool:
-    return line.gap > 1.2 * body.spacing or line.gap < 0 or abs(line.size - previous.size) > 0.4
-
-
-def _is_heading(line: Line, previous: Line | None, body: _Type) -> bool:
-    text = mend_heading(line.text)
-    if not could_be_heading(text) or line.size < _SMALLER * body.size or _CAPTION.match(text):
-        return False
-    is_large = line.size > _LARGER * body.size
-    is_bold = line.bold > 0.9 and not body.is_bold
-    is_apart = line.gap > 1.15 * body.spacing or line.gap < 0
-    if is_known(text):
-        return is_large or is_bold or is_capitals(text) or (is_apart and not line.is_full)
-    if is_numbered(text):
-        if is_large or is_bold or is_capitals(text):
-            return True
-        is_plain = line.italic < 0.8 and line.gap < 1.3 * body.spacing
-        return is_apart and not line.is_full and not is_plain and len(text.split()) < 10
-    follows_heading = previous is not None and _is_like(line, previous)
-    if is_debris(text) or not (is_apart or follows_heading):
-        return False
-    return is_large or is_bold or (is_capitals(text) and not line.is_full)
-
-
-def _wraps_heading(
-    line: Line, previous: Line | None, group: tuple[BlockKind, list[Line]], body: _Type
-) -> bool:
-    """Whether a line is the second or third of a heading."""
-    return (
-        group[0] is BlockKind.HEADING
-        and previous is not None
-        and previous is group[1][-1]
-        and len(group[1]) < 3
-        and ((line.bold > 0.9 and not body.is_bold) or line.size > _LARGER * body.size)
-        and _is_like(line, previous)
-        and 0 < line.gap < 1.6 * line.size
-    )
-
-
-def _is_like(line: Line, other: Line) -> bool:
-    return abs(line.size - other.size) < 0.4 and (line.bold > 0.9) == (other.bold > 0.9)
-
-
 def _goes_on(
-    group: tuple[BlockKind, list[Line]],
+    group: LineGroup,
     kind: BlockKind,
     line: Line,
     previous: Line | None,
-    body: _Type,
+    body: BodyType,
 ) -> bool:
     """Whether a line continues the block before it."""
     last = group[1][-1]
     if kind is not group[0] or previous is not last or kind is BlockKind.TITLE:
         return False
     if kind is BlockKind.HEADING:
-        return _wraps_heading(line, last, group, body) and not is_numbered(line.text)
+        return wraps_heading(line, last, group, body) and not is_numbered(line.text)
     if kind is BlockKind.CAPTION:
-        return _CAPTION.match(line.text) is None or not _is_apart(line, last, body)
+        return not opens_caption(line) or not is_apart(line, last, body)
     if abs(line.size - last.size) > 0.08 * body.size or _LIST_ITEM.match(line.text):
         return False
     if line.gap == float("inf") or line.gap < 0 or line.page != last.page:

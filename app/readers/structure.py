@@ -9,6 +9,7 @@ from app.readers.block import Block, BlockKind
 from app.readers.heading import (
     abstract_start,
     is_abstract,
+    is_abstract_part,
     is_back_matter,
     is_contents,
     is_introduction,
@@ -151,9 +152,10 @@ def _split_front(blocks: Sequence[Block]) -> tuple[list[Block], list[Block]]:
     end = start + 1
     while end < len(blocks):
         block = blocks[end]
-        has_enough = sum(b.n_words for b in abstract) >= _MIN_ABSTRACT_WORDS
-        if block.kind is BlockKind.HEADING and (has_enough or is_introduction(block.text)):
+        is_part = introduction is not None and end < introduction and is_abstract_part(block.text)
+        if block.kind is BlockKind.HEADING and not is_part:
             break
+        has_enough = sum(b.n_words for b in abstract) >= _MIN_ABSTRACT_WORDS
         if introduction is None and has_enough and end - start > 1:
             break
         if _is_abstract_prose(block):
