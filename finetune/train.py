@@ -1,8 +1,8 @@
 """Trains the extractor: `python -m finetune.train`.
 
-Prepares the papers where that has not been done (see `finetune.prepare`), trains with Hugging Face's
-Trainer, resumed where the output folder holds a checkpoint, and writes a checkpoint folder that
-`Summarizer.load` takes. Several processes, on CPU cores or GPUs, are started as
+Prepares the papers where that has not been done (see `finetune.prepare`), trains with Hugging
+Face's Trainer, resumed where the output folder holds a checkpoint, and writes a checkpoint folder
+that `Summarizer.load` takes. Several processes, on CPU cores or GPUs, are started as
 `torchrun --nproc-per-node N -m finetune.train …`.
 """
 
@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import torch
 from datasets import Dataset, load_dataset
+from numpy.typing import NDArray
 from pyarrow import compute
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from transformers import Trainer, TrainerCallback, TrainingArguments, set_seed
@@ -68,13 +69,18 @@ def load_examples(
     if not path.exists():
         raise DataError(f"no examples at {path}: make them with `python -m finetune.prepare`")
     examples = load_dataset("parquet", data_files=str(path), split="train")
-    n_tokens = compute.list_value_length(examples.data.column("ids")).to_numpy()
-    n_episodes = compute.list_value_length(examples.data.column("episodes")).to_numpy()
+    n_tokens = _lengths(examples, "ids")
+    n_episodes = _lengths(examples, "episodes")
     keep = n_episodes > 0
     if max_tokens is not None:
         keep &= n_tokens <= max_tokens
     examples = examples.add_column("n_tokens", n_tokens.tolist())
     return examples.select(np.flatnonzero(keep)[:limit]).with_format("numpy")
+
+
+def _lengths(examples: Dataset, column: str) -> NDArray[np.int32]:
+    """Returns the length of each row's list in `column`, [rows]."""
+    return compute.call_function("list_value_length", [examples.data.column(column)]).to_numpy()
 
 
 def training_arguments(arguments: argparse.Namespace) -> TrainingArguments:
@@ -140,8 +146,8 @@ def train(arguments: argparse.Namespace) -> Path:
         eval_dataset=load_examples(arguments.examples / "validation.parquet", limit=200),
         callbacks=[average],
     )
-    output = Path(training.output_dir)
-    last = get_last_checkpoint(str(output)) if output.exists() else None
+    folder = str(training.output_dir)
+    last = get_last_checkpoint(folder) if Path(folder).exists() else None
     if last:
         average.resume(last)
     trainer.train(resume_from_checkpoint=last)

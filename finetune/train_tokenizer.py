@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import Any, cast
 
 import sentencepiece as spm
 from datasets import Dataset
@@ -14,7 +15,7 @@ from finetune.data import find_split
 from terraformer.tokenizer import EOS_ID, PAD_ID, UNK_ID
 
 
-def paragraphs(rows: Dataset, max_characters: int) -> Iterator[str]:
+def paragraphs(rows: Iterable[dict[str, Any]], max_characters: int) -> Iterator[str]:
     """Yields abstracts, headings and the paragraphs of the articles, line by line."""
     for row in tqdm(rows, desc="reading"):
         yield row["abstract"]
@@ -39,7 +40,7 @@ def train_tokenizer(
     """
     with path.open("wb") as model:
         spm.SentencePieceTrainer.train(
-            sentence_iterator=paragraphs(rows, max_characters=2000),
+            sentence_iterator=paragraphs(cast(Iterable[dict[str, Any]], rows), max_characters=2000),
             model_writer=model,
             vocab_size=vocab_size,
             model_type="unigram",

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 
-from sentencex import get_sentence_boundaries
+from sentencex.sentencex import get_sentence_boundaries
 
 # Words after which a full stop is not the end of a sentence, in lower case.
 _ABBREVIATIONS = frozenset(

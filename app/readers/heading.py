@@ -25,8 +25,8 @@ _KNOWN = re.compile(rf"(?:{_NUMBER}[.):]?\s+)?(?:{_NAMES})\s*[.:]?", re.IGNORECA
 _ABSTRACT = re.compile(r"(?:abstract|executive summary)\s*[.:]?", re.IGNORECASE)
 _RUN_IN_ABSTRACT = re.compile(r"(?:A\s?B\s?S\s?T\s?R\s?A\s?C\s?T|Abstract)\s*[.:—–-]*\s*(?=[A-Z])")
 _ABSTRACT_PART = re.compile(
-    r"background|objectives?|aims?|purpose|(?:materials? and )?methods?|design|setting|participants|"
-    r"(?:main )?results?|findings|conclusions?|interpretation|significance|trial registration",
+    r"background|objectives?|aims?|purpose|(?:materials? and )?methods?|design|setting|"
+    r"participants|(?:main )?results?|findings|conclusions?|interpretation|significance|trial registration",
     re.IGNORECASE,
 )
 _CONTENTS = re.compile(
