@@ -91,8 +91,8 @@ def beam_episodes(
         Finished sets, best first, no two with the same members; empty if nothing overlaps.
     Source: Gu et al. 2022 (MemSum), section on high-ROUGE episodes.
     """
-    allowed = np.arange(len(sentences)) if candidates is None else np.array(candidates, dtype=int)
-    if len(allowed) == 0:
+    allowed = list(range(len(sentences)) if candidates is None else candidates)
+    if not allowed:
         return []
     tokens = [_TOKENIZER.tokenize(sentences[index]) for index in allowed]
     reference_tokens = _TOKENIZER.tokenize(reference)
@@ -103,7 +103,7 @@ def beam_episodes(
 
     def finish(beam: _Beam) -> None:
         if beam.picks:
-            picks = tuple(int(allowed[index]) for index in beam.picks)
+            picks = tuple(allowed[index] for index in beam.picks)
             finished.setdefault(frozenset(picks), Episode(picks, beam.score))
 
     for _ in range(max_picks):

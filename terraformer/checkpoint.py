@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from pathlib import Path
+from textwrap import shorten
 
 import torch
 from safetensors import SafetensorError
@@ -79,7 +80,8 @@ def load_checkpoint(name_or_folder: str | Path | None = None) -> tuple[Terraform
         model.load_state_dict({name: weight.float() for name, weight in weights.items()})
     except RuntimeError as error:
         raise CheckpointError(
-            f"the weights in {folder} do not fit its {CONFIG_FILE}: {error}"
+            f"the weights in {folder} do not fit its {CONFIG_FILE}: "
+            + shorten(str(error).splitlines()[-1], 200)
         ) from error
     tokenizer = Tokenizer(folder / TOKENIZER_FILE)
     if tokenizer.vocab_size != config.vocab_size:

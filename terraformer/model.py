@@ -133,7 +133,7 @@ class Terraformer(nn.Module):
         Raises:
             ValueError: if `source` holds more than one document or any padding.
         """
-        if len(source.ids) != 1 or not bool(source.sentence_mask.all()):
+        if len(source.ids) != 1 or not (source.sentence_mask.all() and source.token_mask.all()):
             raise ValueError("decoding takes one document without padding at a time")
         sentences = self.encode(source)
         decoded, layers = self.decoder.prefill(sentences)

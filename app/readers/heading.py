@@ -26,7 +26,8 @@ _ABSTRACT = re.compile(r"(?:abstract|executive summary)\s*[.:]?", re.IGNORECASE)
 _RUN_IN_ABSTRACT = re.compile(r"(?:A\s?B\s?S\s?T\s?R\s?A\s?C\s?T|Abstract)\s*[.:—–-]*\s*(?=[A-Z])")
 _ABSTRACT_PART = re.compile(
     r"background|objectives?|aims?|purpose|(?:materials? and )?methods?|design|setting|"
-    r"participants|(?:main )?results?|findings|conclusions?|interpretation|significance|trial registration",
+    r"participants|(?:main )?results?|findings|conclusions?|interpretation|"
+    r"significance|trial registration",
     re.IGNORECASE,
 )
 _CONTENTS = re.compile(

@@ -39,6 +39,7 @@ _IMPRINT = re.compile(
 )
 _SENTENCE_END = re.compile(r"[.?!][\"”’)\]]*$")
 _PAGE_END = re.compile(r"\s\d{1,4}$")
+_MIN_PROSE_WORDS = 9
 _MIN_ABSTRACT_WORDS = 40
 _MAX_ABSTRACT_WORDS = 700
 _MAX_FRONT_BLOCKS = 60
@@ -158,7 +159,9 @@ def _split_front(blocks: Sequence[Block]) -> tuple[list[Block], list[Block]]:
         has_enough = sum(b.n_words for b in abstract) >= _MIN_ABSTRACT_WORDS
         if introduction is None and has_enough and end - start > 1:
             break
-        if _is_abstract_prose(block):
+        # Under a heading of its own even a line is the abstract; elsewhere it may be an affiliation.
+        min_words = 1 if opening.kind is BlockKind.HEADING else _MIN_PROSE_WORDS
+        if _is_abstract_prose(block, min_words):
             abstract.append(block)
         end += 1
     return abstract, _without_imprint(blocks[end:])
@@ -170,13 +173,13 @@ def _opens_abstract(block: Block) -> bool:
     return abstract_start(block.text) > 0 and block.n_words > 20
 
 
-def _is_abstract_prose(block: Block) -> bool:
+def _is_abstract_prose(block: Block, min_words: int = _MIN_PROSE_WORDS) -> bool:
     return (
         block.kind is not BlockKind.HEADING
         and block.kind is not BlockKind.CAPTION
         and _KEYWORDS.match(block.text) is None
         and _IMPRINT.match(block.text) is None
-        and block.n_words > 8
+        and block.n_words >= min_words
         and _SENTENCE_END.search(block.text) is not None
     )
 
