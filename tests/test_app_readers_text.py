@@ -255,3 +255,12 @@ def test_any_text_is_read_or_refused(text, is_markdown):
     for sentence in document.sentences:
         assert document.text[sentence.start : sentence.end] == sentence.text
         assert sentence.text.strip()
+
+
+def test_a_title_may_begin_with_an_article_and_an_abstract_may_be_one_line() -> None:
+    document = read_text(
+        "A Study of Rivers\n\nAbstract\n\nRivers run.\n\n1 Introduction\n\nWe study how rivers run."
+    )
+    assert document.title == "A Study of Rivers"
+    assert document.abstract == "Rivers run."
+    assert [sentence.text for sentence in document.sentences] == ["We study how rivers run."]

@@ -143,7 +143,9 @@ def _titled(blocks: list[Block]) -> list[Block]:
     if len(blocks) < 2:
         return blocks
     first, rest = blocks[0], blocks[1:]
-    if is_known(first.text) or (first.style == "plain" and is_numbered(first.text)):
+    # Not by a letter: "A study of …" is a title where "A Proofs" is a heading.
+    is_numbered_heading = first.style == "plain" and first.text[0].isdigit()
+    if is_known(first.text) or (is_numbered_heading and is_numbered(first.text)):
         return blocks
     is_title = (
         all(block.style != first.style for block in rest) or first.style in ("h1", "plain")
