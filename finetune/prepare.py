@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from datasets import Dataset, Features, List, Value
 
 from finetune.data import find_split, group_of, to_document
@@ -43,10 +44,17 @@ def to_example(row: dict[str, Any], tokenizer: Tokenizer) -> dict[str, Any]:
     try:
         document = to_document(row)
     except DocumentError:
-        return {name: [] for name in COLUMNS} | {
+        return {
             "id": row["id"],
             "group": group_of(row["origin"]),
-            "reference_words": 0,
+            "ids": np.zeros(0, np.int32),
+            "sentence_of_token": np.zeros(0, np.int32),
+            "features": np.zeros(0, np.float16),
+            "selectable": np.zeros(0, bool),
+            "n_words": [],
+            "reference_words": len(row["abstract"].split()),
+            "episodes": [],
+            "scores": [],
         }
     tokenized = tokenizer.encode_document(document)
     selectable = selectable_sentences(document)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -86,6 +87,7 @@ def _lengths(examples: Dataset, column: str) -> NDArray[np.int32]:
 def training_arguments(arguments: argparse.Namespace) -> TrainingArguments:
     """Returns what the Trainer needs to know of the command line."""
     on_gpu = torch.cuda.is_available()
+    launched = "LOCAL_RANK" in os.environ  # as one of several processes
     return TrainingArguments(
         output_dir=str(arguments.output / "trainer"),
         num_train_epochs=arguments.epochs,
@@ -110,7 +112,7 @@ def training_arguments(arguments: argparse.Namespace) -> TrainingArguments:
         dataloader_pin_memory=on_gpu,
         use_cpu=not on_gpu,
         ddp_find_unused_parameters=False,
-        ddp_backend=None if on_gpu else "gloo",
+        ddp_backend="gloo" if launched and not on_gpu else None,
         seed=arguments.seed,
         data_seed=arguments.seed,
         report_to=[],

@@ -21,7 +21,8 @@ GROUPS = {
 
 
 @pytest.mark.parametrize(
-    ("origin", "group"), [(origin, group) for group, origins in GROUPS.items() for origin in origins]
+    ("origin", "group"),
+    [(origin, group) for group, origins in GROUPS.items() for origin in origins],
 )
 def test_groups_of_origins(origin: str, group: str) -> None:
     assert group_of(origin) == group

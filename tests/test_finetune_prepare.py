@@ -69,7 +69,10 @@ def test_a_split_is_written_whole_and_then_left_alone(
     module.main()
     assert [path.name for path in output.iterdir()] == ["train.parquet"]
     rows = load_dataset("parquet", data_files=str(output / "train.parquet"), split="train")
-    assert [(row["id"], len(row["episodes"]) > 0) for row in rows] == [("x:1", True), ("x:2", False)]
+    assert [(row["id"], len(row["episodes"]) > 0) for row in rows] == [
+        ("x:1", True),
+        ("x:2", False),
+    ]
     written = (output / "train.parquet").stat().st_mtime_ns
     prepare_missing(output, tokenizer_path, str(papers), n_processes=1)
     assert (output / "train.parquet").stat().st_mtime_ns == written

@@ -6,7 +6,9 @@ from rouge_score.tokenizers import DefaultTokenizer
 
 from finetune.rouge_tokens import RougeTokenizer
 
-WORDS = st.sampled_from("running flies was studies <dig> Naïve p-value 3.5 the généralisé X2".split())
+WORDS = st.sampled_from(
+    "running flies was studies <dig> Naïve p-value 3.5 the généralisé X2".split()
+)
 
 
 @settings(max_examples=60, deadline=None)

@@ -113,9 +113,9 @@ def test_examples_without_an_episode_or_too_long_are_left_out(tmp_path: Path) ->
     ]
     path = tmp_path / "train.parquet"
     Dataset.from_list(rows).to_parquet(path)
-    assert load_examples(path)["n_tokens"].tolist() == [3, 9, 5, 1]
-    assert load_examples(path, max_tokens=5)["n_tokens"].tolist() == [3, 5, 1]
-    assert load_examples(path, max_tokens=5, limit=2)["n_tokens"].tolist() == [3, 5]
+    assert list(load_examples(path)["n_tokens"]) == [3, 9, 5, 1]
+    assert list(load_examples(path, max_tokens=5)["n_tokens"]) == [3, 5, 1]
+    assert list(load_examples(path, max_tokens=5, limit=2)["n_tokens"]) == [3, 5]
 
 
 def test_no_examples_is_an_error_that_names_the_command(tmp_path: Path) -> None:

@@ -11,7 +11,9 @@ from terraformer.tokenizer import Tokenizer
 
 DOCUMENTS = [
     Document.from_sections([("A", "Rivers carry sediment to the sea. No.")]),
-    Document.from_sections([("", "Dams. They hold the sediment back for years. Deltas sink then.")]),
+    Document.from_sections(
+        [("", "Dams. They hold the sediment back for years. Deltas sink then.")]
+    ),
 ]
 
 
@@ -24,7 +26,9 @@ def test_padding_stands_at_the_end_and_is_masked(tiny_checkpoint: Path) -> None:
         assert source.token_mask[row].sum() == n_tokens
         assert source.sentence_mask[row].sum() == n_sentences
         np.testing.assert_array_equal(source.ids[row, :n_tokens], one.ids)
-        np.testing.assert_array_equal(source.sentence_of_token[row, :n_tokens], one.sentence_of_token)
+        np.testing.assert_array_equal(
+            source.sentence_of_token[row, :n_tokens], one.sentence_of_token
+        )
         np.testing.assert_array_equal(source.features[row, :n_sentences], one.features)
         np.testing.assert_array_equal(source.selectable[row, :n_sentences], one.selectable)
         np.testing.assert_array_equal(source.n_words[row, :n_sentences], one.n_words)

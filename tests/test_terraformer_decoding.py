@@ -17,7 +17,9 @@ from terraformer.similarity import tf_idf
 from terraformer.tokenizer import Tokenizer
 
 ANIMALS = "otter heron salmon beaver mayfly kingfisher dipper trout crayfish eel".split()
-LINES = [f"The {animal} follows {'the river ' * (i % 4 + 1)}home." for i, animal in enumerate(ANIMALS)]
+LINES = [
+    f"The {animal} follows {'the river ' * (i % 4 + 1)}home." for i, animal in enumerate(ANIMALS)
+]
 
 
 @pytest.fixture(scope="module")

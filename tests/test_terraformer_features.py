@@ -19,7 +19,9 @@ def column(document: Document, name: str) -> np.ndarray:
 
 def many(n_sentences: int) -> Document:
     words = [f"w{chr(97 + i % 26)}{chr(97 + i // 26 % 26)}" for i in range(500)]
-    lines = [f"We saw {words[i % 500]} near {words[i * 7 % 500]} again." for i in range(n_sentences)]
+    lines = [
+        f"We saw {words[i % 500]} near {words[i * 7 % 500]} again." for i in range(n_sentences)
+    ]
     cut = n_sentences // 3
     return Document.from_sections(
         [("Introduction", " ".join(lines[:cut])), ("Conclusion", " ".join(lines[cut:]))]

@@ -32,7 +32,9 @@ def test_documents_of_a_batch_are_pooled_by_themselves() -> None:
 
 def test_scores_far_out_stay_finite() -> None:
     pooling = SentencePooling(8, 6)
-    assert pooling(1e4 * torch.randn(1, 5, 8), torch.zeros(1, 5, dtype=torch.long), 1).isfinite().all()
+    assert (
+        pooling(1e4 * torch.randn(1, 5, 8), torch.zeros(1, 5, dtype=torch.long), 1).isfinite().all()
+    )
 
 
 def test_a_logit_is_salience_plus_match_and_taken_sentences_are_blocked() -> None:

@@ -68,7 +68,9 @@ def test_chunks_change_no_state(tiny_checkpoint: Path, paper_text: str) -> None:
     states = []
     for plan in (
         plan_memory(model.config, n_tokens, 40, None),
-        plan_memory(model.config, n_tokens, 40, estimate_bytes(model.config, n_tokens, 40, 1024), 0),
+        plan_memory(
+            model.config, n_tokens, 40, estimate_bytes(model.config, n_tokens, 40, 1024), 0
+        ),
     ):
         apply_plan(plan, model)
         with torch.no_grad():
@@ -116,8 +118,7 @@ print(json.dumps([plan.peak_bytes, before, high, kib("VmHWM")]))
 
 
 @pytest.mark.skipif(
-    not Path("/proc/self/status").exists()
-    or "VmHWM" not in Path("/proc/self/status").read_text(),
+    not Path("/proc/self/status").exists() or "VmHWM" not in Path("/proc/self/status").read_text(),
     reason="the system does not tell a process its own peak",
 )
 def test_the_estimate_holds_the_real_peak_and_is_not_far_above() -> None:

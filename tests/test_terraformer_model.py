@@ -104,7 +104,7 @@ def test_stepping_is_the_forward_pass(model: Terraformer, assert_near: Callable[
 
 
 def test_a_step_leaves_the_state_before_it_able_to_pick_the_same(model: Terraformer) -> None:
-    logits, state = model.begin(document(6, 40))
+    _, state = model.begin(document(6, 40))
     model.step(2, 9, state)
     assert bool(state.allowed[0, 2])
     assert state.n_picks == 0
@@ -176,9 +176,7 @@ def test_one_batch_is_overfitted() -> None:
 
 def test_recomputing_changes_no_gradient_with_dropout_on() -> None:
     source, picks = batch(document(12, 90), document(9, 60)), torch.tensor([[7, 0], [3, 8]])
-    model = Terraformer(
-        TerraformerConfig.from_dict({**CONFIG.to_dict(), "dropout": 0.3})
-    ).train()
+    model = Terraformer(TerraformerConfig.from_dict({**CONFIG.to_dict(), "dropout": 0.3})).train()
     twin = copy.deepcopy(model)
     losses = []
     for one, recompute in ((model, True), (twin, False)):

@@ -44,8 +44,33 @@ def test_an_unclosed_bracket_does_not_swallow_the_paragraph() -> None:
 
 
 FRAGMENTS = st.sampled_from(
-    ["Fig. 3", "et al.", "e.g.", "A. B.", "(", ")", "[1]", ".", "...", "?", "!", " ", "\n", "\u00a0"]
-    + ["the flux", "Rises", "3.14", "<dig>.", "“", "”", "Dr. X", "é", "漢字。", "\U0001f600", "\u2028"]
+    [
+        "Fig. 3",
+        "et al.",
+        "e.g.",
+        "A. B.",
+        "(",
+        ")",
+        "[1]",
+        ".",
+        "...",
+        "?",
+        "!",
+        " ",
+        "\n",
+        "\xa0",
+        "the flux",
+        "Rises",
+        "3.14",
+        "<dig>.",
+        "“",
+        "”",
+        "Dr. X",
+        "é",
+        "漢字。",
+        "😀",
+        "\u2028",
+    ]
 )
 
 

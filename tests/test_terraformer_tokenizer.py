@@ -18,7 +18,9 @@ def tokenizer(tiny_checkpoint: Path) -> Tokenizer:
     return Tokenizer(tiny_checkpoint / "tokenizer.model")
 
 
-TEXTS = st.lists(st.text(st.characters(categories=["L", "Nd"]), min_size=1, max_size=12), max_size=6)
+TEXTS = st.lists(
+    st.text(st.characters(categories=["L", "Nd"]), min_size=1, max_size=12), max_size=6
+)
 
 
 @settings(max_examples=100, deadline=None)
