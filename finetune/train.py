@@ -129,8 +129,12 @@ def train(arguments: argparse.Namespace) -> Path:
     if arguments.config:
         config = TerraformerConfig.from_dict(json.loads(arguments.config.read_text()))
     training = training_arguments(arguments)
+    # A trial keeps its papers apart, so that a full run never takes its few for all.
+    examples = arguments.examples
+    if arguments.limit:
+        examples = examples / f"first-{arguments.limit}"
     with training.main_process_first(desc="preparing papers"):
-        prepare_missing(arguments.examples, tokenizer_path, arguments.data, limit=arguments.limit)
+        prepare_missing(examples, tokenizer_path, arguments.data, limit=arguments.limit)
     model = Terraformer(config)
     for stack in (model.token_encoder, model.sentence_encoder, model.decoder):
         stack.sequence.recompute = arguments.recompute
@@ -140,12 +144,8 @@ def train(arguments: argparse.Namespace) -> Path:
         model=objective,
         args=training,
         data_collator=ExtractCollator(config.n_features, arguments.seed),
-        train_dataset=load_examples(
-            arguments.examples / "train.parquet",
-            limit=arguments.limit,
-            max_tokens=arguments.max_tokens,
-        ),
-        eval_dataset=load_examples(arguments.examples / "validation.parquet", limit=200),
+        train_dataset=load_examples(examples / "train.parquet", max_tokens=arguments.max_tokens),
+        eval_dataset=load_examples(examples / "validation.parquet", limit=200),
         callbacks=[average],
     )
     folder = str(training.output_dir)

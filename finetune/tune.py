@@ -129,7 +129,7 @@ def main() -> None:
     step = max(1, len(rows) // arguments.limit)
     papers = [
         (group_of(row["origin"]), to_document(row), row["abstract"])
-        for row in rows.select(range(0, len(rows), step))
+        for row in rows.select(range(0, len(rows), step)).to_list()
     ]
     settings = tune(model, tokenizer, papers)
     print(f"{'stop':>6} {'penalty':>8} {'R1':>6} {'R2':>6} {'words':>6}")

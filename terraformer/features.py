@@ -24,6 +24,8 @@ Vector = NDArray[Any]  # one value a sentence, [S]
 
 _MIN_WORDS, _MAX_WORDS = 5, 90
 _MIN_LETTERS = 0.55  # share of letters and spaces: below it, a sentence is a formula or a table row
+_ENUMERATOR = re.compile(r"\W*\w{1,4}\)")
+_PLAIN_WORD = re.compile(r"[a-z]+[ ,;:)]")
 _DEGREE_THRESHOLD = 0.1
 _ROWS_AT_ONCE = 512  # of the similarity graph, which is never held whole
 
@@ -102,17 +104,33 @@ N_FEATURES = len(FEATURE_NAMES)
 
 
 def selectable_sentences(document: Document) -> NDArray[np.bool_]:
-    """Returns which sentences may stand in a summary, [S]: prose of a readable length.
+    """Returns which sentences may stand in a summary, [S]: whole prose of a readable length.
 
     Where nothing passes, every sentence may.
     """
+    opens_in_capitals = [sentence.text[:1].isupper() for sentence in document.sentences]
+    is_cased = sum(opens_in_capitals) > len(opens_in_capitals) / 2
     selectable = np.array(
         [
-            _MIN_WORDS <= sentence.n_words <= _MAX_WORDS and _letters(sentence.text) >= _MIN_LETTERS
+            _MIN_WORDS <= sentence.n_words <= _MAX_WORDS
+            and _letters(sentence.text) >= _MIN_LETTERS
+            and not (is_cased and _is_fragment(sentence.text))
             for sentence in document.sentences
         ]
     )
     return selectable if selectable.any() else np.ones_like(selectable)
+
+
+def _is_fragment(text: str) -> bool:
+    """Whether a sentence is the rest of another, by what it closes or by its first word.
+
+    Meant for text that has capitals: where there are none, brackets have been tampered with too.
+    """
+    if any(text.count(closing) > text.count(opening) for opening, closing in ("()", "[]")):
+        # An enumerator closes a bracket that was never opened: "2) …".
+        return _ENUMERATOR.match(text) is None
+    # Names such as mRNA or p53 may begin a sentence; a plain lower-case word does not.
+    return _PLAIN_WORD.match(text) is not None
 
 
 def sentence_features(document: Document) -> NDArray[np.float32]:

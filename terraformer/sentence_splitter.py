@@ -12,13 +12,13 @@ from sentencex.sentencex import get_sentence_boundaries
 
 # Words after which a full stop is not the end of a sentence, in lower case.
 _ABBREVIATIONS = frozenset(
-    "al app apps approx art ca cf ch chap col cor corr def defs dept dr ed eds eq eqn eqns eqs etc-"
+    "al app apps approx art ca cf ch chap col cor corr def defs dept dr ed eds eq eqn eqns eqs"
     " ex exp expt e.g fig figs i.e incl lem lemm mr mrs ms no nos p pp par prof prop props pt pts"
     " ref refs resp s.t sec secs sect st subsec subsecs suppl supp tab tabs thm thms viz vol vols"
-    " vs w.r.t wt ver rev hon jr sr inc ltd co univ assoc a.k.a e.g. i.e.".split()
+    " vs w.r.t wt ver rev hon jr sr inc ltd co univ assoc a.k.a".split()
 )
 # Those of them that also end sentences: a capital letter after them opens a new one.
-_AMBIGUOUS = frozenset("al no inc ltd co jr sr co etc ex pt wt ed art col".split())
+_AMBIGUOUS = frozenset("al no inc ltd co jr sr ex pt wt ed art col".split())
 
 _LAST_WORD = re.compile(r"([A-Za-z][A-Za-z.\-]*)\.[\"'”’)\]]*\s*$")
 _INITIAL = re.compile(r"(?:^|[\s(\[.])[A-Z]\.\s*$")

@@ -122,3 +122,18 @@ def test_prose_of_a_readable_length_may_be_picked() -> None:
     )
     np.testing.assert_array_equal(selectable_sentences(document), [False, True, False, False])
     assert selectable_sentences(DOCUMENTS["one-sentence"]).all()
+
+
+def test_the_rest_of_a_broken_sentence_is_not_selectable() -> None:
+    lines = [
+        "The otter builds its holt beside the old mill.",
+        "and so it returned to the river in the autumn.",
+        "otters, herons) and several others live beside it.",
+        "mRNA levels of the otter rose in the second winter.",
+        "2) We count the otters of the upper valley (each spring).",
+        "Otters (and herons) fish in the shallow water there.",
+    ]
+    cased = Document.from_sections([("", "\n".join([*lines, *5 * [lines[0]]]))])
+    assert selectable_sentences(cased)[:6].tolist() == [True, False, False, True, True, True]
+    lower_cased = Document.from_sections([("", "\n".join(lines).lower())])
+    assert selectable_sentences(lower_cased).all()

@@ -159,7 +159,7 @@ def _split_front(blocks: Sequence[Block]) -> tuple[list[Block], list[Block]]:
         has_enough = sum(b.n_words for b in abstract) >= _MIN_ABSTRACT_WORDS
         if introduction is None and has_enough and end - start > 1:
             break
-        # Under a heading of its own even a line is the abstract; elsewhere it may be an affiliation.
+        # Under a heading of its own even one line is the abstract, elsewhere it may be an address.
         min_words = 1 if opening.kind is BlockKind.HEADING else _MIN_PROSE_WORDS
         if _is_abstract_prose(block, min_words):
             abstract.append(block)
