@@ -77,5 +77,7 @@ def test_pdf_is_made_from_the_text(from_text: Document, from_pdf: Document) -> N
 def test_pdf_has_pages_in_order(from_pdf: Document) -> None:
     pages = [sentence.page for sentence in from_pdf.sentences]
     assert from_pdf.n_pages is not None
-    assert set(pages) == set(range(1, from_pdf.n_pages + 1))
+    last = max(page or 0 for page in pages)
+    assert last >= from_pdf.n_pages - 1  # references alone may fill the last page
+    assert set(pages) == set(range(1, last + 1))
     assert pages == sorted(pages, key=lambda page: page or 0)
