@@ -33,7 +33,7 @@ from terraformer.tokenizer import Tokenizer
 
 STOP_THRESHOLDS = (0.1, 0.15, 0.2, 0.25, 0.3, 0.35, 0.4, 0.45, 0.5, 0.55, 0.6, 0.7)
 REDUNDANCY_PENALTIES = (0.0, 1.0, 2.0, 3.0)
-MAX_PICKS = 40
+MAX_PICKS = 24
 
 
 @dataclass(frozen=True)

@@ -109,7 +109,7 @@ class PickingConfig:
 
     stop_threshold: float = 0.1
     redundancy_penalty: float = 0.0
-    max_picks: int = 40
+    max_picks: int = 24
 
 
 @dataclass(frozen=True)

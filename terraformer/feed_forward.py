@@ -61,6 +61,7 @@ class SparseFF(nn.Module):
     def __init__(self, config: SparseFFConfig, d_model: int, dropout: float = 0.0) -> None:
         super().__init__()
         self.config = config
+        self.chunk_len = config.chunk_len  # a memory plan may ask for other chunks
         self.controller_in = nn.Parameter(torch.empty(config.d_lowrank, d_model))
         self.controller_out = nn.Parameter(torch.empty(config.d_ff, config.d_lowrank))
         self.controller_bias = nn.Parameter(torch.empty(config.d_ff))
@@ -78,7 +79,7 @@ class SparseFF(nn.Module):
         """Maps x [B, L, D] to [B, L, D], each position by itself."""
         replay = replay or Replay()
         flat = x.reshape(-1, x.shape[-1])
-        chunk_len = self.config.chunk_len or max(1, flat.shape[0])
+        chunk_len = self.chunk_len or max(1, flat.shape[0])
         parts = [self._apply_chunk(chunk, replay) for chunk in flat.split(chunk_len)]
         return (parts[0] if len(parts) == 1 else torch.cat(parts)).view_as(x)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import psutil
 
@@ -102,7 +102,7 @@ def apply_plan(plan: MemoryPlan, model: Terraformer) -> None:
     """Makes the model's sparse feed-forward layers work in the plan's chunks."""
     for module in model.modules():
         if isinstance(module, SparseFF):
-            module.config = replace(module.config, chunk_len=plan.feed_forward_chunk_len)
+            module.chunk_len = plan.feed_forward_chunk_len
 
 
 def _readable(n_bytes: int) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
 from typing import Any, cast
 
@@ -12,16 +13,16 @@ from torch.autograd.function import once_differentiable
 from terraformer.replay import Replay
 
 
-class ReversibleBlock(nn.Module):
+class ReversibleBlock(nn.Module, ABC):
     """Two branches over two streams: y1 = x1 + f(x2), y2 = x2 + g(y1)."""
 
+    @abstractmethod
     def f(self, x2: Tensor, mask: Tensor | None, replay: Replay) -> Tensor:
         """The branch that reads the second stream, [B, L, D] → [B, L, D]."""
-        raise NotImplementedError
 
+    @abstractmethod
     def g(self, y1: Tensor, mask: Tensor | None, replay: Replay) -> Tensor:
         """The branch that reads the first stream, [B, L, D] → [B, L, D]."""
-        raise NotImplementedError
 
     def forward(
         self, x1: Tensor, x2: Tensor, mask: Tensor | None = None, replay: Replay | None = None
