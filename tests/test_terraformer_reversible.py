@@ -159,5 +159,5 @@ def test_a_block_must_define_its_branches() -> None:
         def f(self, x2: Tensor, mask: Tensor | None, replay: Replay) -> Tensor:
             return x2
 
-    with pytest.raises(TypeError, match="'?g'?"):
+    with pytest.raises(TypeError, match=r"'?g'?"):
         WithoutG()
