@@ -79,7 +79,8 @@ def find_split(split: str, data: str | Path | None = None) -> Dataset:
 
 
 def _from_hub(name: str, origin: str, split: str) -> Dataset:
-    rows = load_dataset(name, split=split)
+    # Both sets come as "section", sections on lines of their own, and as one run-on "document".
+    rows = load_dataset(name, "section", split=split)
     return rows.add_column("origin", [origin] * len(rows)).add_column(
         "id", [f"{origin}:{index}" for index in range(len(rows))]
     )

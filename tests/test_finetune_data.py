@@ -44,9 +44,10 @@ def hub(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, str]]:
     asked: list[tuple[str, str]] = []
     load = data.load_dataset
 
-    def answer(name: str, split: str, **more: object) -> Dataset:
+    def answer(name: str, subset: str | None = None, *, split: str, **more: object) -> Dataset:
         if name == "parquet":
             return load(name, split=split, **more)  # type: ignore[return-value]
+        assert subset == "section"
         asked.append((name, split))
         article = f"First of {name}.\nSecond line."
         return Dataset.from_dict({"article": [article] * 2, "abstract": ["A.", "B."]})
