@@ -7,6 +7,7 @@ abbreviations such as "Figs." and "et al.", initials, and brackets that are stil
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 
 from sentencex.sentencex import get_sentence_boundaries
 
@@ -21,6 +22,7 @@ _ABBREVIATIONS = frozenset(
 _AMBIGUOUS = frozenset("al no inc ltd co jr sr ex pt wt ed art col".split())
 
 _LAST_WORD = re.compile(r"([A-Za-z][A-Za-z.\-]*)\.[\"'”’)\]]*\s*$")
+_LIST_ITEM = re.compile(r"\s*\(?(?:\d{1,2}|[a-z]|[ivx]{1,4})[.)]\s+(?=\S)")
 _INITIAL = re.compile(r"(?:^|[\s(\[.])[A-Z]\.\s*$")
 _SENTENCE_OPENING = re.compile(r"[\"'“‘(\[]*[A-Z]")
 _MAX_OPEN_BRACKET = 300  # characters: beyond it, an unclosed bracket is taken for a slip
@@ -33,8 +35,7 @@ def split_sentences(text: str) -> list[tuple[int, int]]:
     character of `text` that is not white space.
     """
     spans: list[tuple[int, int]] = []
-    for boundary in get_sentence_boundaries("en", text):
-        start, end = boundary["start_index"], boundary["end_index"]
+    for start, end in _boundaries(text):
         while start < end and text[start].isspace():
             start += 1
         while end > start and text[end - 1].isspace():
@@ -46,6 +47,19 @@ def split_sentences(text: str) -> list[tuple[int, int]]:
         else:
             spans.append((start, end))
     return spans
+
+
+def _boundaries(text: str) -> Iterator[tuple[int, int]]:
+    """Yields sentencex's sentences, and those within the items of a list, which it leaves whole."""
+    for boundary in get_sentence_boundaries("en", text):
+        start, end = boundary["start_index"], boundary["end_index"]
+        item = _LIST_ITEM.match(text, start, end)
+        if item is None:
+            yield start, end
+            continue
+        for inner in get_sentence_boundaries("en", text[item.end() : end]):
+            first = start if inner["start_index"] == 0 else item.end() + inner["start_index"]
+            yield first, item.end() + inner["end_index"]
 
 
 def _continues(before: str, after: str) -> bool:

@@ -97,3 +97,11 @@ def test_a_long_paragraph_takes_linear_time(unit: str) -> None:
         return time.process_time() - start
 
     assert seconds(100_000) < 0.5 + 40 * seconds(10_000)
+
+
+def test_an_item_of_a_list_ends_with_its_sentence() -> None:
+    text = (
+        "There are two reasons: 1) The cause is unknown; 2) Experts differ. We test both. It helps."
+    )
+    sentences = [text[start:end] for start, end in split_sentences(text)]
+    assert sentences[-3:] == ["2) Experts differ.", "We test both.", "It helps."]
