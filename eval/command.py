@@ -1,30 +1,11 @@
-"""What the commands of this package share: their errors, and how arguments are read and told."""
+"""What the commands of this package share: how arguments are read and told."""
 
 from __future__ import annotations
 
 import argparse
-import sys
-from collections.abc import Callable
 from pathlib import Path
 
-from terraformer.errors import DataError, TerraformerError
-
-
-def exit_status(name: str, action: Callable[[], None]) -> int:
-    """Runs `action`; what a user can mend becomes one line on stderr.
-
-    Returns:
-        0, or 1 after an error.
-    """
-    try:
-        action()
-    except TerraformerError as error:
-        print(f"{name}: {error}", file=sys.stderr)
-        return 1
-    except OSError as error:
-        print(f"{name}: {error.strerror or error}: {error.filename}", file=sys.stderr)
-        return 1
-    return 0
+from terraformer.errors import DataError
 
 
 def positive(text: str) -> int:

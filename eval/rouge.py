@@ -16,7 +16,7 @@ from datasets import disable_progress_bars
 from tqdm import tqdm
 
 from eval.baselines import BASELINES
-from eval.command import checkpoint_name, exit_status, positive, require_folder_of
+from eval.command import checkpoint_name, positive, require_folder_of
 from eval.evaluation import (
     LoadSystem,
     System,
@@ -35,6 +35,7 @@ from eval.report import (
     summarize_groups,
     write_report,
 )
+from finetune.command import exit_status
 from finetune.data import DATA_VARIABLE, SPLITS, find_split
 from terraformer.summary import LENGTHS, Length
 

@@ -17,9 +17,10 @@ from typing import Any
 import torch
 from tqdm import tqdm
 
-from eval.command import checkpoint_name, exit_status, positive, positive_list, require_folder_of
+from eval.command import checkpoint_name, positive, positive_list, require_folder_of
 from eval.report import commit_of_code
 from eval.synthetic import synthetic_document
+from finetune.command import exit_status
 from terraformer.blocks import Stack
 from terraformer.config import FullAttentionConfig
 from terraformer.model import Terraformer

@@ -7,6 +7,7 @@ training reads numbers only. A split whose file exists is left alone.
 from __future__ import annotations
 
 import argparse
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -14,12 +15,14 @@ from typing import Any
 import numpy as np
 from datasets import Dataset, Features, List, Value
 
+from finetune.command import exit_status
 from finetune.data import find_split, group_of, to_document
 from finetune.oracle import beam_episodes
 from terraformer.errors import DocumentError
 from terraformer.features import selectable_sentences, sentence_features
 from terraformer.tokenizer import Tokenizer
 
+SPLITS = ("validation", "train")  # those that training reads
 COLUMNS = Features(
     {
         "id": Value("string"),
@@ -85,7 +88,6 @@ def prepare(rows: Dataset, tokenizer_path: Path, output: Path, n_processes: int)
         features=COLUMNS,
         num_proc=n_processes,
         desc=f"preparing {output.stem}",
-        keep_in_memory=False,
         writer_batch_size=200,
     )
     partial = output.with_suffix(".partial")
@@ -98,7 +100,7 @@ def prepare_missing(
     tokenizer_path: Path,
     data: str | None = None,
     *,
-    splits: Sequence[str] = ("validation", "train"),
+    splits: Sequence[str] = SPLITS,
     limit: int | None = None,
     n_processes: int = 2,
 ) -> None:
@@ -135,24 +137,27 @@ def _tokenizer(path: Path) -> Tokenizer:
     return _tokenizers[path]
 
 
-def main() -> None:
+def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("output", type=Path, help="folder to write to, such as runs/examples")
     parser.add_argument("--tokenizer", type=Path, required=True, help="sentencepiece model")
     parser.add_argument("--data", help="folder of Parquet files (default: TERRAFORMER_DATA)")
-    parser.add_argument("--splits", nargs="+", default=["validation", "train"])
+    parser.add_argument("--splits", nargs="+", default=SPLITS)
     parser.add_argument("--limit", type=int, help="only the first rows of each split, for a trial")
     parser.add_argument("--processes", type=int, default=2)
     arguments = parser.parse_args()
-    prepare_missing(
-        arguments.output,
-        arguments.tokenizer,
-        arguments.data,
-        splits=arguments.splits,
-        limit=arguments.limit,
-        n_processes=arguments.processes,
+    return exit_status(
+        "finetune.prepare",
+        lambda: prepare_missing(
+            arguments.output,
+            arguments.tokenizer,
+            arguments.data,
+            splits=arguments.splits,
+            limit=arguments.limit,
+            n_processes=arguments.processes,
+        ),
     )
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

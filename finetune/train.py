@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from transformers import Trainer, TrainerCallback, TrainingArguments, set_seed
 from transformers.trainer_utils import get_last_checkpoint
 
+from finetune.command import exit_status
 from finetune.objectives import ExtractCollator, ExtractObjective
 from finetune.prepare import prepare_missing
 from terraformer.checkpoint import TOKENIZER_FILE, find_checkpoint, save_checkpoint
@@ -161,7 +163,7 @@ def train(arguments: argparse.Namespace) -> Path:
     return arguments.output
 
 
-def main() -> None:
+def main() -> int:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -199,8 +201,9 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--quiet", action="store_true", help="no progress bar")
-    train(parser.parse_args())
+    arguments = parser.parse_args()
+    return exit_status("finetune.train", lambda: train(arguments))
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, cast
@@ -11,12 +12,13 @@ import sentencepiece as spm
 from datasets import Dataset
 from tqdm import tqdm
 
+from finetune.command import exit_status
 from finetune.data import find_split
 from terraformer.tokenizer import EOS_ID, PAD_ID, UNK_ID
 
 
 def paragraphs(rows: Iterable[dict[str, Any]], max_characters: int) -> Iterator[str]:
-    """Yields abstracts, headings and the paragraphs of the articles, line by line."""
+    """Yields abstracts and the paragraphs of the articles, line by line."""
     for row in tqdm(rows, desc="reading"):
         yield row["abstract"]
         texts = [row["article"]] if row.get("article") else [s["text"] for s in row["sections"]]
@@ -61,7 +63,7 @@ def train_tokenizer(
         )
 
 
-def main() -> None:
+def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("path", type=Path, help="model file to write, such as tokenizer.model")
     parser.add_argument("--data", help="folder of Parquet files (default: TERRAFORMER_DATA)")
@@ -69,6 +71,10 @@ def main() -> None:
     parser.add_argument("--sentences", type=int, default=250_000, help="lines sampled")
     parser.add_argument("--threads", type=int, default=2)
     arguments = parser.parse_args()
+    return exit_status("finetune.train_tokenizer", lambda: _run(arguments))
+
+
+def _run(arguments: argparse.Namespace) -> None:
     train_tokenizer(
         find_split("train", arguments.data),
         arguments.path,
@@ -79,4 +85,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -19,6 +19,7 @@ import torch
 from numpy.typing import NDArray
 from tqdm import tqdm
 
+from finetune.command import exit_status
 from finetune.data import find_split, group_of, to_document
 from finetune.oracle import NGramOverlap
 from finetune.rouge_tokens import RougeTokenizer
@@ -114,19 +115,23 @@ def tune(
     return sorted(settings, key=lambda setting: -setting.score)
 
 
-def main() -> None:
+def main() -> int:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("folder", type=Path, help="checkpoint folder, changed in place")
     parser.add_argument("--data", help="folder of Parquet files (default: TERRAFORMER_DATA)")
-    parser.add_argument("--limit", type=int, default=240, help="validation papers to use")
+    parser.add_argument("--limit", type=int, default=240, help="most validation papers to use")
     parser.add_argument("--threads", type=int, default=2)
     arguments = parser.parse_args()
+    return exit_status("finetune.tune", lambda: _run(arguments))
+
+
+def _run(arguments: argparse.Namespace) -> None:
     torch.set_num_threads(arguments.threads)
     model, tokenizer = load_checkpoint(arguments.folder)
     rows = find_split("validation", arguments.data)
-    step = max(1, len(rows) // arguments.limit)
+    step = -(-len(rows) // arguments.limit)
     papers = [
         (group_of(row["origin"]), to_document(row), row["abstract"])
         for row in rows.select(range(0, len(rows), step)).to_list()
@@ -147,4 +152,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any, ClassVar, cast
 
 from torch import Tensor, nn
 
@@ -36,28 +36,30 @@ class BlockState:
 class Block(ReversibleBlock):
     """f is attention; g is feed-forward plus, where there is one, a recurrent branch.
 
+    `causal` says whether positions see only those before them; the recurrence runs from left to
+    right in either case.
+
     Args:
         config: Layers.
         d_model: Width of a stream, D.
-        causal: Whether positions see only those before them. The recurrence runs from left to
-            right in either case.
         dropout: Rate at which, in training, whole features of a branch's output are dropped for all
             positions of an example.
         layer_norm_epsilon: Added to the variance.
     """
 
+    causal: ClassVar[bool]
+
     def __init__(
         self,
         config: StackConfig,
         d_model: int,
-        causal: bool,
         dropout: float = 0.0,
         layer_norm_epsilon: float = 1e-6,
     ) -> None:
         super().__init__()
         self.dropout = dropout
         self.attention_norm = nn.LayerNorm(d_model, eps=layer_norm_epsilon)
-        self.attention = build_attention(config.attention, d_model, causal)
+        self.attention = build_attention(config.attention, d_model, self.causal)
         self.feed_forward_norm = nn.LayerNorm(d_model, eps=layer_norm_epsilon)
         self.feed_forward = build_feed_forward(config.feed_forward, d_model, dropout)
         self.sru = None
@@ -80,27 +82,13 @@ class Block(ReversibleBlock):
 class EncoderBlock(Block):
     """A block in which all positions see one another."""
 
-    def __init__(
-        self,
-        config: StackConfig,
-        d_model: int,
-        dropout: float = 0.0,
-        layer_norm_epsilon: float = 1e-6,
-    ) -> None:
-        super().__init__(config, d_model, False, dropout, layer_norm_epsilon)
+    causal = False
 
 
 class DecoderBlock(Block):
     """A causal block, which can also run position by position."""
 
-    def __init__(
-        self,
-        config: StackConfig,
-        d_model: int,
-        dropout: float = 0.0,
-        layer_norm_epsilon: float = 1e-6,
-    ) -> None:
-        super().__init__(config, d_model, True, dropout, layer_norm_epsilon)
+    causal = True
 
     def prefill(self, x1: Tensor, x2: Tensor) -> tuple[Tensor, Tensor, BlockState]:
         """Runs streams [B, L, D] without padding; from the state, `step` goes on."""

@@ -71,7 +71,6 @@ def pick_sentences(
     picking = model.config.picking
     picks: list[Pick] = []
     target = length if isinstance(length, int) else None
-    natural = 0  # words up to the model's own stop
     stopped = False
     for pick in iterate_picks(model, source, vectors):
         if not stopped and target is None:
@@ -79,10 +78,9 @@ def pick_sentences(
                 pick.stop_probability >= picking.stop_threshold or len(picks) >= picking.max_picks
             )
             if stopped:
-                natural = sum(taken.n_words for taken in picks)
                 if length != "long":
                     break
-                target = round(LONG * natural)
+                target = round(LONG * sum(taken.n_words for taken in picks))
         if target is not None and not _nearer(picks, pick, target):
             break
         picks.append(pick)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -119,3 +120,25 @@ def test_a_row_is_a_document_without_its_abstract() -> None:
     assert "Secret" not in document.text
     with pytest.raises(DataError, match="it has abstract, text"):
         to_document({"text": "", "abstract": ""})
+
+
+@pytest.mark.parametrize("command", ["train", "tune", "prepare", "train_tokenizer"])
+def test_a_command_without_papers_says_so_in_one_line(
+    command: str,
+    tiny_checkpoint: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    tokenizer = str(tiny_checkpoint / "tokenizer.model")
+    words = {
+        "train": ["--tokenizer", tokenizer, "--examples", str(tmp_path), "--output", str(tmp_path)],
+        "tune": [str(tiny_checkpoint)],
+        "prepare": [str(tmp_path), "--tokenizer", tokenizer],
+        "train_tokenizer": [str(tmp_path / "new.model")],
+    }[command]
+    monkeypatch.setattr("sys.argv", [command, *words, "--data", str(tmp_path)])
+    assert import_module(f"finetune.{command}").main() == 1
+    said = capsys.readouterr().err.strip().splitlines()[-1]
+    assert said.startswith(f"finetune.{command}: no ")
+    assert str(tmp_path) in said
