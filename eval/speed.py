@@ -21,8 +21,8 @@ from eval.command import checkpoint_name, positive, positive_list, require_folde
 from eval.report import commit_of_code
 from eval.synthetic import synthetic_document
 from finetune.command import exit_status
+from terraformer.attention_config import FullAttentionConfig
 from terraformer.blocks import Stack
-from terraformer.config import FullAttentionConfig
 from terraformer.model import Terraformer
 from terraformer.summarizer import Summarizer
 

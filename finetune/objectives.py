@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
+from finetune.distillation import Teacher, divergence
 from terraformer.batch import SourceArrays, collate
 from terraformer.model import Source, Terraformer
 
@@ -140,15 +141,17 @@ class ExtractObjective(nn.Module):
         next_pick: Tensor,
         membership: Tensor,
         weight: Tensor,
+        teacher: Teacher | None = None,
         **source: Tensor,
     ) -> dict[str, Tensor]:
-        """Returns the loss, and both of its parts, each a scalar.
+        """Returns the loss and its parts, each a scalar.
 
         Args:
             picks: [B, T], -1 pads.
             next_pick: [B, T + 1, S + 1]; rows of padding are zero.
             membership: [B, S].
             weight: [B].
+            teacher: From whom the pointer learns beside the data; None learns from the data alone.
             source: The fields of `Source`.
         """
         documents = Source(**source)
@@ -163,8 +166,13 @@ class ExtractObjective(nn.Module):
         )
         binary = (binary * considered).sum(dim=1) / membership.sum(dim=1).clamp_min(1.0)
         salience_loss = (weight * binary).mean()
-        return {
-            "loss": pointer_loss + self.salience_weight * salience_loss,
-            "pointer_loss": pointer_loss.detach(),
-            "salience_loss": salience_loss.detach(),
-        }
+        parts = {"pointer_loss": pointer_loss.detach(), "salience_loss": salience_loss.detach()}
+        if teacher is not None:
+            with torch.no_grad():
+                expected = teacher.model(documents, picks).logits
+            rows = divergence(output.logits, expected, teacher.temperature)
+            rows = rows * (next_pick.sum(dim=-1) > 0)  # [B, T + 1]
+            distance = (weight * rows.sum(dim=-1) / n_rows).mean()
+            parts["divergence"] = distance.detach()
+            pointer_loss = teacher.mix(pointer_loss, distance)
+        return {"loss": pointer_loss + self.salience_weight * salience_loss, **parts}

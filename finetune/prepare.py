@@ -1,24 +1,29 @@
 """Turns papers into training examples, once: `python -m finetune.prepare OUT --tokenizer FILE`.
 
-A split becomes one Parquet file of token ids, sentence features and oracle episodes, so that
-training reads numbers only. A split whose file exists is left alone.
+A split becomes one Parquet file, so that training reads numbers only: of token ids, sentence
+features and oracle episodes for picking sentences, or of articles as token ids for the tasks that
+write. A split whose file exists is left alone.
 """
 
 from __future__ import annotations
 
 import argparse
+import logging
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from datasets import Dataset, Features, List, Value
+from datasets import Dataset, Features, List, Value, load_dataset
+from numpy.typing import NDArray
+from pyarrow import compute
 
+from finetune.article import ARTICLE_COLUMNS, to_article
 from finetune.command import exit_status
 from finetune.data import find_split, group_of, to_document
 from finetune.oracle import beam_episodes
-from terraformer.errors import DocumentError
+from terraformer.errors import DataError, DocumentError
 from terraformer.features import selectable_sentences, sentence_features
 from terraformer.tokenizer import Tokenizer
 
@@ -37,6 +42,7 @@ COLUMNS = Features(
         "scores": List(Value("float32")),  # mean ROUGE-1/2 F1 of each episode
     }
 )
+_LOG = logging.getLogger(__name__)
 
 
 def to_example(row: dict[str, Any], tokenizer: Tokenizer) -> dict[str, Any]:
@@ -80,12 +86,21 @@ def to_example(row: dict[str, Any], tokenizer: Tokenizer) -> dict[str, Any]:
     }
 
 
-def prepare(rows: Dataset, tokenizer_path: Path, output: Path, n_processes: int) -> None:
+FORMS: dict[str, tuple[Features, Callable[[dict[str, Any], Tokenizer], dict[str, Any]]]] = {
+    "extract": (COLUMNS, to_example),
+    "articles": (ARTICLE_COLUMNS, to_article),
+}
+
+
+def prepare(
+    rows: Dataset, tokenizer_path: Path, output: Path, n_processes: int, form: str = "extract"
+) -> None:
     """Writes the examples of `rows` to the Parquet file `output`, whole or not at all."""
+    columns, to_row = FORMS[form]
     examples = rows.map(
-        lambda row: to_example(row, _tokenizer(tokenizer_path)),
+        lambda row: to_row(row, _tokenizer(tokenizer_path)),
         remove_columns=rows.column_names,
-        features=COLUMNS,
+        features=columns,
         num_proc=n_processes,
         desc=f"preparing {output.stem}",
         writer_batch_size=200,
@@ -103,6 +118,7 @@ def prepare_missing(
     splits: Sequence[str] = SPLITS,
     limit: int | None = None,
     n_processes: int = 2,
+    form: str = "extract",
 ) -> None:
     """Prepares those of `splits` that the folder `output` does not hold yet.
 
@@ -113,6 +129,7 @@ def prepare_missing(
         splits: Which.
         limit: Only the first rows of each split, for a trial.
         n_processes: Processes to work in.
+        form: One of FORMS.
     Raises:
         DataError: if the papers are not found.
     """
@@ -124,7 +141,41 @@ def prepare_missing(
         rows = find_split(split, data)
         if limit:
             rows = rows.select(range(min(limit, len(rows))))
-        prepare(rows, tokenizer_path, path, n_processes)
+        prepare(rows, tokenizer_path, path, n_processes, form)
+
+
+def load_examples(
+    path: Path, *, limit: int | None = None, max_tokens: int | None = None
+) -> Dataset:
+    """Loads prepared examples, without those that have no episode.
+
+    Args:
+        path: A Parquet file of `finetune.prepare`.
+        limit: Only the first examples.
+        max_tokens: Leave out documents longer than this; None keeps all.
+    Raises:
+        DataError: if the file is missing.
+    """
+    if not path.exists():
+        raise DataError(f"no examples at {path}: make them with `python -m finetune.prepare`")
+    examples = load_dataset("parquet", data_files=str(path), split="train")
+    n_tokens = _lengths(examples, "ids")
+    n_episodes = _lengths(examples, "episodes")
+    keep = n_episodes > 0
+    if max_tokens is not None:
+        keep &= n_tokens <= max_tokens
+        _LOG.warning(
+            "%d documents longer than %d tokens are left out",
+            (n_tokens > max_tokens).sum(),
+            max_tokens,
+        )
+    examples = examples.add_column("n_tokens", n_tokens.tolist())
+    return examples.select(np.flatnonzero(keep)[:limit]).with_format("numpy")
+
+
+def _lengths(examples: Dataset, column: str) -> NDArray[np.int32]:
+    """Returns the length of each row's list in `column`, [rows]."""
+    return compute.call_function("list_value_length", [examples.data.column(column)]).to_numpy()
 
 
 _tokenizers: dict[Path, Tokenizer] = {}
@@ -142,6 +193,7 @@ def main() -> int:
     parser.add_argument("output", type=Path, help="folder to write to, such as runs/examples")
     parser.add_argument("--tokenizer", type=Path, required=True, help="sentencepiece model")
     parser.add_argument("--data", help="folder of Parquet files (default: TERRAFORMER_DATA)")
+    parser.add_argument("--form", choices=FORMS, default="extract", help="(default: extract)")
     parser.add_argument("--splits", nargs="+", default=SPLITS)
     parser.add_argument("--limit", type=int, help="only the first rows of each split, for a trial")
     parser.add_argument("--processes", type=int, default=2)
@@ -155,6 +207,7 @@ def main() -> int:
             splits=arguments.splits,
             limit=arguments.limit,
             n_processes=arguments.processes,
+            form=arguments.form,
         ),
     )
 

@@ -1,8 +1,11 @@
-"""Trains the extractor: `python -m finetune.train`.
+"""Trains a model: `python -m finetune.train --task TASK`.
+
+Tasks: "extract" picks sentences; "language-model" foresees tokens; "span-corruption" and
+"gap-sentences" pretrain an encoder and decoder, and "abstract" teaches it to write abstracts.
 
 Prepares the papers where that has not been done (see `finetune.prepare`), trains with Hugging
-Face's Trainer, resumed where the output folder holds a checkpoint, and writes a checkpoint folder
-that `Summarizer.load` takes. Several processes, on CPU cores or GPUs, are started as
+Face's Trainer, resumed where the output folder holds a checkpoint, and writes a checkpoint folder.
+Several processes, on CPU cores or GPUs, are started as
 `torchrun --nproc-per-node N -m finetune.train …`.
 """
 
@@ -10,98 +13,49 @@ from __future__ import annotations
 
 import argparse
 import json
+import logging
 import os
 import sys
 from pathlib import Path
-from typing import Any
+from typing import get_args
 
-import numpy as np
 import torch
-from datasets import Dataset, load_dataset
-from numpy.typing import NDArray
-from pyarrow import compute
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
-from transformers import Trainer, TrainerCallback, TrainingArguments, set_seed
+from transformers import TrainingArguments, set_seed
 from transformers.trainer_utils import get_last_checkpoint
 
 from finetune.command import exit_status
-from finetune.objectives import ExtractCollator, ExtractObjective
-from finetune.prepare import prepare_missing
-from terraformer.checkpoint import TOKENIZER_FILE, find_checkpoint, save_checkpoint
-from terraformer.config import TerraformerConfig
-from terraformer.errors import DataError
-from terraformer.model import Terraformer
+from finetune.gap_sentences import GAP_SHARE, GapStrategy
+from finetune.start import choose_config, find_tokenizer, load_teacher, start_weights
+from finetune.task import TASKS, Task
+from finetune.trainer import FamilyTrainer, NewDraws, Schedule, WeightAverage
+from finetune.training_data import DataOptions
+from terraformer.build import build_model
+from terraformer.checkpoint import load_model, save_checkpoint
+from terraformer.reversible import ReversibleSequence
 from terraformer.tokenizer import Tokenizer
 
-AVERAGE_FILE = "average.pt"
 
-
-class WeightAverage(TrainerCallback):
-    """Keeps an exponential moving average of the weights, saved and resumed with the run."""
-
-    def __init__(self, model: torch.nn.Module, decay: float) -> None:
-        self.average = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(decay))
-        self._model = model
-
-    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        self.average.update_parameters(self._model)
-
-    def on_save(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        if state.is_world_process_zero:
-            folder = Path(args.output_dir) / f"checkpoint-{state.global_step}"
-            torch.save(self.average.state_dict(), folder / AVERAGE_FILE)
-
-    def resume(self, folder: str) -> None:
-        """Takes the average back from a folder of the Trainer's."""
-        path = Path(folder) / AVERAGE_FILE
-        self.average.load_state_dict(torch.load(path, weights_only=True))
-
-
-def load_examples(
-    path: Path, *, limit: int | None = None, max_tokens: int | None = None
-) -> Dataset:
-    """Loads prepared examples, without those that have no episode.
-
-    Args:
-        path: A Parquet file of `finetune.prepare`.
-        limit: Only the first examples.
-        max_tokens: Leave out documents longer than this; None keeps all.
-    Raises:
-        DataError: if the file is missing.
-    """
-    if not path.exists():
-        raise DataError(f"no examples at {path}: make them with `python -m finetune.prepare`")
-    examples = load_dataset("parquet", data_files=str(path), split="train")
-    n_tokens = _lengths(examples, "ids")
-    n_episodes = _lengths(examples, "episodes")
-    keep = n_episodes > 0
-    if max_tokens is not None:
-        keep &= n_tokens <= max_tokens
-    examples = examples.add_column("n_tokens", n_tokens.tolist())
-    return examples.select(np.flatnonzero(keep)[:limit]).with_format("numpy")
-
-
-def _lengths(examples: Dataset, column: str) -> NDArray[np.int32]:
-    """Returns the length of each row's list in `column`, [rows]."""
-    return compute.call_function("list_value_length", [examples.data.column(column)]).to_numpy()
-
-
-def training_arguments(arguments: argparse.Namespace) -> TrainingArguments:
+def training_arguments(arguments: argparse.Namespace, task: Task) -> TrainingArguments:
     """Returns what the Trainer needs to know of the command line."""
     on_gpu = torch.cuda.is_available()
     launched = "LOCAL_RANK" in os.environ  # as one of several processes
+    adafactor = arguments.optimizer == "adafactor"
+    # The published training: a rate of 0.01 for 10 000 steps.
+    rate, warmup_steps = (0.01, 10_000) if adafactor else (1e-3, 200)
     return TrainingArguments(
         output_dir=str(arguments.output / "trainer"),
         num_train_epochs=arguments.epochs,
+        max_steps=arguments.max_steps,
         per_device_train_batch_size=arguments.batch_size,
         per_device_eval_batch_size=arguments.batch_size,
-        learning_rate=arguments.learning_rate,
+        gradient_accumulation_steps=arguments.accumulate,
+        learning_rate=rate if arguments.learning_rate is None else arguments.learning_rate,
         lr_scheduler_type="cosine",
-        warmup_steps=arguments.warmup_steps,
+        warmup_steps=warmup_steps if arguments.warmup_steps is None else arguments.warmup_steps,
         weight_decay=0.01,
         max_grad_norm=1.0,
         bf16=arguments.bf16,
-        train_sampling_strategy="group_by_length",
+        train_sampling_strategy=task.sampling,
         length_column_name="n_tokens",
         logging_steps=50,
         eval_strategy="steps",
@@ -110,7 +64,7 @@ def training_arguments(arguments: argparse.Namespace) -> TrainingArguments:
         save_total_limit=2,
         prediction_loss_only=True,
         remove_unused_columns=False,
-        label_names=["next_pick"],
+        label_names=[task.target_name],
         dataloader_pin_memory=on_gpu,
         use_cpu=not on_gpu,
         ddp_find_unused_parameters=False,
@@ -126,29 +80,46 @@ def train(arguments: argparse.Namespace) -> Path:
     """Runs the training that the command line asks for and returns the checkpoint's folder."""
     set_seed(arguments.seed)
     torch.set_num_threads(arguments.threads)
-    tokenizer_path = arguments.tokenizer or find_checkpoint() / TOKENIZER_FILE
-    config = TerraformerConfig(vocab_size=Tokenizer(tokenizer_path).vocab_size)
-    if arguments.config:
-        config = TerraformerConfig.from_dict(json.loads(arguments.config.read_text()))
-    training = training_arguments(arguments)
-    # A trial keeps its papers apart, so that a full run never takes its few for all.
-    examples = arguments.examples
-    if arguments.limit:
-        examples = examples / f"first-{arguments.limit}"
+    task = TASKS[arguments.task](
+        DataOptions(
+            examples=arguments.examples,
+            limit=arguments.limit,
+            max_tokens=arguments.max_tokens,
+            window=arguments.window,
+            gap_share=arguments.gap_share,
+            gap_strategy=arguments.gap_strategy,
+            seed=arguments.seed,
+        )
+    )
+    tokenizer_path = find_tokenizer(arguments)
+    config = choose_config(arguments, task, Tokenizer(tokenizer_path).vocab_size)
+    training = training_arguments(arguments, task)
     with training.main_process_first(desc="preparing papers"):
-        prepare_missing(examples, tokenizer_path, arguments.data, limit=arguments.limit)
-    model = Terraformer(config)
-    for stack in (model.token_encoder, model.sentence_encoder, model.decoder):
-        stack.sequence.recompute = arguments.recompute
-    objective = ExtractObjective(model)
+        task.prepare(tokenizer_path, arguments.data)
+    data = task.load(config)
+    model = build_model(config)
+    for module in model.modules():
+        if isinstance(module, ReversibleSequence):
+            module.recompute = arguments.recompute
+    teacher = None
+    if arguments.teacher:
+        teacher = load_teacher(arguments, model, tokenizer_path)
+        start_weights(model, teacher.model, arguments.teacher)
+    if arguments.init:
+        start_weights(model, load_model(arguments.init)[0], arguments.init)
+    objective = task.objective(model)
     average = WeightAverage(objective, arguments.average_decay)
-    trainer = Trainer(
+    trainer = FamilyTrainer(
+        teacher=teacher,
+        optimizer=arguments.optimizer,
+        schedule=arguments.schedule
+        or ("rsqrt-flat" if arguments.optimizer == "adafactor" else "cosine"),
         model=objective,
         args=training,
-        data_collator=ExtractCollator(config.n_features, arguments.seed),
-        train_dataset=load_examples(examples / "train.parquet", max_tokens=arguments.max_tokens),
-        eval_dataset=load_examples(examples / "validation.parquet", limit=200),
-        callbacks=[average],
+        data_collator=data.collate,
+        train_dataset=data.train,
+        eval_dataset=data.validation,
+        callbacks=[average, *([NewDraws(data.draws)] if data.draws else [])],
     )
     folder = str(training.output_dir)
     last = get_last_checkpoint(folder) if Path(folder).exists() else None
@@ -163,45 +134,87 @@ def train(arguments: argparse.Namespace) -> Path:
     return arguments.output
 
 
-def main() -> int:
+def command_line() -> argparse.ArgumentParser:
+    """Returns the parser of the command."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--data", help="folder of Parquet files (default: TERRAFORMER_DATA)")
-    parser.add_argument(
+    add = parser.add_argument
+    add("--task", choices=TASKS, default="extract", help="(default: extract)")
+    add("--data", help="folder of Parquet files (default: TERRAFORMER_DATA)")
+    add(
         "--examples",
         type=Path,
         default=Path("runs/examples"),
         help="where prepared papers are kept (default: runs/examples)",
     )
-    parser.add_argument(
-        "--tokenizer", type=Path, help="sentencepiece model (default: the one that ships)"
-    )
-    parser.add_argument(
-        "--output",
-        type=Path,
-        default=Path("runs/extract"),
-        help="checkpoint folder to write (default: runs/extract)",
-    )
-    parser.add_argument("--config", type=Path, help="JSON of a TerraformerConfig")
-    parser.add_argument("--epochs", type=float, default=1.0)
-    parser.add_argument("--batch-size", type=int, default=4)
-    parser.add_argument("--learning-rate", type=float, default=1e-3)
-    parser.add_argument("--warmup-steps", type=int, default=200)
-    parser.add_argument("--average-decay", type=float, default=0.998)
-    parser.add_argument("--save-steps", type=int, default=500)
-    parser.add_argument(
-        "--limit", type=int, help="only the first papers of each split, for a trial"
-    )
-    parser.add_argument("--max-tokens", type=int, help="leave out longer training documents")
-    parser.add_argument(
+    add("--tokenizer", type=Path, help="sentencepiece model (default: that of --init, or shipped)")
+    add("--output", type=Path, help="checkpoint folder to write (default: runs/TASK)")
+
+    model = parser.add_argument_group("model")
+    size = model.add_mutually_exclusive_group()
+    size.add_argument("--preset", metavar="NAME", help="a published size, such as terraformer-800m")
+    size.add_argument("--config", type=Path, help="JSON of a model's config")
+    model.add_argument("--init", metavar="NAME_OR_FOLDER", help="checkpoint to start from")
+    model.add_argument(
         "--recompute", action="store_true", help="recompute activations: less memory"
     )
-    parser.add_argument("--bf16", action="store_true")
-    parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--quiet", action="store_true", help="no progress bar")
-    arguments = parser.parse_args()
+
+    teacher = parser.add_argument_group("teacher")
+    teacher.add_argument(
+        "--teacher", metavar="NAME_OR_FOLDER", help="checkpoint to learn from beside the data"
+    )
+    teacher.add_argument(
+        "--teacher-weight", type=float, default=0.25, help="its share of the loss (default: 0.25)"
+    )
+    teacher.add_argument(
+        "--temperature", type=float, default=1.0, help="softens its distributions (default: 1)"
+    )
+
+    text = parser.add_argument_group("data")
+    text.add_argument("--limit", type=int, help="only the first papers of each split, for a trial")
+    text.add_argument("--max-tokens", type=int, help="leave out longer training documents")
+    text.add_argument(
+        "--window",
+        type=int,
+        default=512,
+        help="tokens seen at once by language-model and span-corruption (default: 512)",
+    )
+    text.add_argument(
+        "--gap-share", type=float, default=GAP_SHARE, help=f"of sentences (default: {GAP_SHARE})"
+    )
+    text.add_argument("--gap-strategy", choices=get_args(GapStrategy), default="principal")
+
+    steps = parser.add_argument_group("steps")
+    steps.add_argument("--epochs", type=float, default=1.0)
+    steps.add_argument("--max-steps", type=int, default=-1, help="end after so many steps")
+    steps.add_argument("--batch-size", type=int, default=4)
+    steps.add_argument("--accumulate", type=int, default=1, help="batches a step (default: 1)")
+    steps.add_argument("--optimizer", choices=("adamw", "adafactor"), default="adamw")
+    steps.add_argument(
+        "--schedule",
+        choices=get_args(Schedule),
+        help="of the rate (default: cosine with adamw, rsqrt-flat with adafactor)",
+    )
+    steps.add_argument(
+        "--learning-rate", type=float, help="the highest (default: 1e-3, 0.01 with adafactor)"
+    )
+    steps.add_argument("--warmup-steps", type=int, help="(default: 200, 10000 with adafactor)")
+    steps.add_argument("--average-decay", type=float, default=0.998)
+    steps.add_argument("--save-steps", type=int, default=500)
+    steps.add_argument("--bf16", action="store_true")
+    steps.add_argument("--threads", type=int, default=2)
+    steps.add_argument("--seed", type=int, default=0)
+    steps.add_argument("--quiet", action="store_true", help="no progress bar")
+    return parser
+
+
+def main() -> int:
+    logging.basicConfig(format="%(message)s")
+    logging.getLogger("finetune").setLevel(logging.INFO)
+    arguments = command_line().parse_args()
+    if arguments.output is None:
+        arguments.output = Path("runs") / arguments.task
     return exit_status("finetune.train", lambda: train(arguments))
 
 

@@ -7,6 +7,7 @@ from torch import Tensor
 from kernels.dispatch import needs_cpu, register, resolve
 from kernels.lsh_attention import cpu as lsh_cpu
 from kernels.lsh_attention import reference as lsh_reference
+from kernels.lsh_attention.reference import SELF_PENALTY, unit_length
 from kernels.sparse_feed_forward import cpu as feed_forward_cpu
 from kernels.sparse_feed_forward import reference as feed_forward_reference
 from kernels.sparse_feed_forward.reference import Selection, draw_choice
@@ -14,6 +15,7 @@ from kernels.sru_scan import cpu as sru_cpu
 from kernels.sru_scan import reference as sru_reference
 
 __all__ = [
+    "SELF_PENALTY",
     "Selection",
     "draw_choice",
     "hash_buckets",
@@ -21,6 +23,7 @@ __all__ = [
     "sparse_feed_forward",
     "sparse_feed_forward_step",
     "sru_scan",
+    "unit_length",
 ]
 
 register("hash_buckets", "reference", lsh_reference.hash_buckets)
@@ -58,22 +61,30 @@ def lsh_attention(
     n_chunks_before: int = 1,
     n_chunks_after: int = 0,
     causal: bool = False,
+    weight_scale: Tensor | None = None,
+    as_published: bool = False,
     backend: str | None = None,
 ) -> Tensor:
     """Attends within buckets: qk [B, H, L, K], v [B, H, L, V] → [B, H, L, V].
 
-    See `kernels.lsh_attention.reference.lsh_attention`; `backend` forces one.
+    See `kernels.lsh_attention.reference.lsh_attention`, the one backend that knows `as_published`;
+    `backend` forces one.
+
+    Raises:
+        ValueError: if another backend is forced with `as_published`.
     """
-    return resolve("lsh_attention", qk.device, backend)(
-        qk,
-        v,
-        buckets,
-        mask,
-        chunk_len=chunk_len,
-        n_chunks_before=n_chunks_before,
-        n_chunks_after=n_chunks_after,
-        causal=causal,
-    )
+    options = {
+        "chunk_len": chunk_len,
+        "n_chunks_before": n_chunks_before,
+        "n_chunks_after": n_chunks_after,
+        "causal": causal,
+        "weight_scale": weight_scale,
+    }
+    if as_published:
+        if backend not in (None, "reference"):
+            raise ValueError(f"backend ({backend}) must be reference with as_published")
+        return lsh_reference.lsh_attention(qk, v, buckets, mask, as_published=True, **options)
+    return resolve("lsh_attention", qk.device, backend)(qk, v, buckets, mask, **options)
 
 
 def sru_scan(
@@ -95,6 +106,7 @@ def sparse_feed_forward(
     *,
     selection: Selection,
     choice: Tensor | None = None,
+    multiply_by_controller: bool = False,
     backend: str | None = None,
 ) -> Tensor:
     """Applies one unit in each block to x [T, D], computing all of them.
@@ -102,15 +114,31 @@ def sparse_feed_forward(
     See `kernels.sparse_feed_forward.reference.sparse_feed_forward`; `backend` forces one.
     """
     return resolve("sparse_feed_forward", x.device, backend)(
-        x, logits, w1, w2, b2, selection=selection, choice=choice
+        x,
+        logits,
+        w1,
+        w2,
+        b2,
+        selection=selection,
+        choice=choice,
+        multiply_by_controller=multiply_by_controller,
     )
 
 
 def sparse_feed_forward_step(
-    x: Tensor, logits: Tensor, w1: Tensor, w2: Tensor, b2: Tensor, *, backend: str | None = None
+    x: Tensor,
+    logits: Tensor,
+    w1: Tensor,
+    w2: Tensor,
+    b2: Tensor,
+    *,
+    multiply_by_controller: bool = False,
+    backend: str | None = None,
 ) -> Tensor:
     """Applies one unit in each block to x [T, D], reading only the rows of those.
 
     See `kernels.sparse_feed_forward.reference.sparse_feed_forward_step`; `backend` forces one.
     """
-    return resolve("sparse_feed_forward_step", x.device, backend)(x, logits, w1, w2, b2)
+    return resolve("sparse_feed_forward_step", x.device, backend)(
+        x, logits, w1, w2, b2, multiply_by_controller=multiply_by_controller
+    )

@@ -1,129 +1,18 @@
-"""Reversible blocks of attention, feed-forward and recurrence, and stacks of them."""
+"""Stacks of blocks: attention, then feed-forward and recurrence, on reversible streams."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any, ClassVar, cast
+from typing import Any, cast
 
 from torch import Tensor, nn
 
-from terraformer.attention import FullAttention, require_causal
-from terraformer.config import (
-    AttentionConfig,
-    LSHAttentionConfig,
-    StackConfig,
-)
-from terraformer.feed_forward import build_feed_forward, drop_features
-from terraformer.lsh_attention import LSHAttention
-from terraformer.replay import Replay
-from terraformer.reversible import ReversibleBlock, ReversibleSequence
-from terraformer.sru import SRUBranch
+from terraformer.attention import require_causal
+from terraformer.branch import AttentionBranch, Branch, BranchOptions, FeedForwardBranch
+from terraformer.reversible import ReversibleBlock, ReversibleSequence, Streams
+from terraformer.stack_config import StackConfig
 
-
-@dataclass
-class BlockState:
-    """What a step of a block needs of the positions so far; it changes in place.
-
-    Attributes:
-        attention: State of the attention layer.
-        sru: Cell of each recurrent layer, [B, n_units], float32.
-    """
-
-    attention: Any = None
-    sru: list[Tensor] | None = None
-
-
-class Block(ReversibleBlock):
-    """f is attention; g is feed-forward plus, where there is one, a recurrent branch.
-
-    `causal` says whether positions see only those before them; the recurrence runs from left to
-    right in either case.
-
-    Args:
-        config: Layers.
-        d_model: Width of a stream, D.
-        dropout: Rate at which, in training, whole features of a branch's output are dropped for all
-            positions of an example.
-        layer_norm_epsilon: Added to the variance.
-    """
-
-    causal: ClassVar[bool]
-
-    def __init__(
-        self,
-        config: StackConfig,
-        d_model: int,
-        dropout: float = 0.0,
-        layer_norm_epsilon: float = 1e-6,
-    ) -> None:
-        super().__init__()
-        self.dropout = dropout
-        self.attention_norm = nn.LayerNorm(d_model, eps=layer_norm_epsilon)
-        self.attention = build_attention(config.attention, d_model, self.causal)
-        self.feed_forward_norm = nn.LayerNorm(d_model, eps=layer_norm_epsilon)
-        self.feed_forward = build_feed_forward(config.feed_forward, d_model, dropout)
-        self.sru = None
-        if config.sru is not None:
-            self.sru = SRUBranch(config.sru, d_model, layer_norm_epsilon)
-
-    def f(self, x2: Tensor, mask: Tensor | None, replay: Replay) -> Tensor:
-        """Attention, [B, L, D] → [B, L, D]."""
-        return self._drop(self.attention(self.attention_norm(x2), mask, replay), replay)
-
-    def g(self, y1: Tensor, mask: Tensor | None, replay: Replay) -> Tensor:
-        """Feed-forward and recurrence, [B, L, D] → [B, L, D]."""
-        out = self._drop(self.feed_forward(self.feed_forward_norm(y1), mask, replay), replay)
-        return out if self.sru is None else out + self._drop(self.sru(y1, mask), replay)
-
-    def _drop(self, x: Tensor, replay: Replay) -> Tensor:
-        return drop_features(x, self.dropout, replay) if self.training and self.dropout else x
-
-
-class EncoderBlock(Block):
-    """A block in which all positions see one another."""
-
-    causal = False
-
-
-class DecoderBlock(Block):
-    """A causal block, which can also run position by position."""
-
-    causal = True
-
-    def prefill(self, x1: Tensor, x2: Tensor) -> tuple[Tensor, Tensor, BlockState]:
-        """Runs streams [B, L, D] without padding; from the state, `step` goes on."""
-        out, attention = self.attention.prefill(self.attention_norm(x2))
-        y1 = x1 + out
-        out, cells = self.feed_forward(self.feed_forward_norm(y1)), None
-        if self.sru is not None:
-            branch, cells = self.sru.prefill(y1)
-            out = out + branch
-        return y1, x2 + out, BlockState(attention, cells)
-
-    def step(
-        self, x1_t: Tensor, x2_t: Tensor, state: BlockState | None = None
-    ) -> tuple[Tensor, Tensor, BlockState]:
-        """Runs one position of the streams, [B, D] each, in evaluation.
-
-        Args:
-            x1_t: First stream at this position.
-            x2_t: Second stream.
-            state: Positions before it; none if None.
-        Returns:
-            y1_t, y2_t and the state with this position.
-        """
-        state = state or BlockState()
-        out, attention = self.attention.step(self.attention_norm(x2_t), state.attention)
-        y1 = x1_t + out
-        out, cells = self.feed_forward.step(self.feed_forward_norm(y1)), None
-        if self.sru is not None:
-            branch, cells = self.sru.step(y1, state.sru)
-            out = out + branch
-        return y1, x2_t + out, BlockState(attention, cells)
-
-
-StackState = list[BlockState]
-"""States of the blocks of a stack."""
+StackState = list[list[Any]]
+"""State of each branch of each block; a step changes it in place."""
 
 
 class Stack(nn.Module):
@@ -138,6 +27,8 @@ class Stack(nn.Module):
         dropout: Rate on the outputs of branches in training.
         layer_norm_epsilon: Added to the variance.
         recompute: Whether training recomputes activations rather than storing them.
+    Raises:
+        ValueError: if the config wants standard residuals.
     """
 
     def __init__(
@@ -150,10 +41,15 @@ class Stack(nn.Module):
         recompute: bool = True,
     ) -> None:
         super().__init__()
-        block = DecoderBlock if causal else EncoderBlock
+        if config.residual != "reversible":
+            raise ValueError(f"residual ({config.residual}) must be reversible in a Stack")
         self.causal = causal
+        options = BranchOptions(d_model, causal, dropout, layer_norm_epsilon)
         self.sequence = ReversibleSequence(
-            (block(config, d_model, dropout, layer_norm_epsilon) for _ in range(config.n_layers)),
+            (
+                ReversibleBlock(build_branches(config, layer, options), config.swap_last)
+                for layer in range(config.n_layers)
+            ),
             recompute,
         )
 
@@ -166,8 +62,11 @@ class Stack(nn.Module):
         Returns:
             [B, L, D]; what stands at padded positions has no meaning.
         """
-        y1, y2 = self.sequence(x, x, mask)
-        return (y1 + y2) / 2
+        return mean(self.streams(x, x, mask))
+
+    def streams(self, x1: Tensor, x2: Tensor, mask: Tensor | None = None) -> Streams:
+        """As `forward`, from two streams to two, [B, L, D] each."""
+        return self.sequence(x1, x2, mask)
 
     def prefill(self, x: Tensor) -> tuple[Tensor, StackState]:
         """Runs whole sequences without padding in evaluation, from which `step` goes on.
@@ -179,11 +78,22 @@ class Stack(nn.Module):
         Raises:
             ValueError: if the stack is not causal.
         """
-        y1, y2, states = x, x, []
-        for block in self._decoder_blocks():
-            y1, y2, state = block.prefill(y1, y2)
-            states.append(state)
-        return (y1 + y2) / 2, states
+        streams, state = self.prefill_streams(x, x)
+        return mean(streams), state
+
+    def prefill_streams(self, x1: Tensor, x2: Tensor) -> tuple[Streams, StackState]:
+        """As `prefill`, from two streams to two, [B, L, D] each."""
+        require_causal(self.causal)
+        states: StackState = []
+        for block in self._blocks:
+            states.append([])
+            for branch, swap in block.steps():
+                added, state = branch.prefill(x2)
+                states[-1].append(state)
+                x1 = x1 + added
+                if swap:
+                    x1, x2 = x2, x1
+        return (x1, x2), states
 
     def step(self, x_t: Tensor, state: StackState | None = None) -> tuple[Tensor, StackState]:
         """Runs one position in evaluation.
@@ -196,21 +106,39 @@ class Stack(nn.Module):
         Raises:
             ValueError: if the stack is not causal.
         """
-        y1, y2, states = x_t, x_t, []
-        for i, block in enumerate(self._decoder_blocks()):
-            y1, y2, after = block.step(y1, y2, None if state is None else state[i])
-            states.append(after)
-        return (y1 + y2) / 2, states
+        streams, state = self.step_streams(x_t, x_t, state)
+        return mean(streams), state
 
-    def _decoder_blocks(self) -> list[DecoderBlock]:
+    def step_streams(
+        self, x1_t: Tensor, x2_t: Tensor, state: StackState | None = None
+    ) -> tuple[Streams, StackState]:
+        """As `step`, from two streams to two, [B, D] each."""
         require_causal(self.causal)
-        return [cast(DecoderBlock, block) for block in self.sequence.blocks]
+        if state is None:
+            state = [[None] * len(block.branches) for block in self._blocks]
+        for block, states in zip(self._blocks, state, strict=True):
+            for i, (branch, swap) in enumerate(block.steps()):
+                added, states[i] = branch.step(x2_t, states[i])
+                x1_t = x1_t + added
+                if swap:
+                    x1_t, x2_t = x2_t, x1_t
+        return (x1_t, x2_t), state
+
+    @property
+    def _blocks(self) -> list[ReversibleBlock]:
+        return [cast(ReversibleBlock, block) for block in self.sequence.blocks]
 
 
-def build_attention(
-    config: AttentionConfig, d_model: int, causal: bool
-) -> FullAttention | LSHAttention:
-    """Returns the layer that belongs to the type of the config."""
-    if isinstance(config, LSHAttentionConfig):
-        return LSHAttention(config, d_model, causal)
-    return FullAttention(config, d_model, causal)
+def build_branches(config: StackConfig, layer: int, options: BranchOptions) -> list[Branch]:
+    """Returns the branches of block `layer`: its attention layers, then feed-forward."""
+    attention = config.attention_of(layer)
+    branches: list[Branch] = [
+        AttentionBranch(attention, options) for _ in range(config.n_attention)
+    ]
+    branches.append(FeedForwardBranch(config.feed_forward_of(layer), config.sru, options))
+    return branches
+
+
+def mean(streams: Streams) -> Tensor:
+    """Returns the mean of two streams."""
+    return (streams[0] + streams[1]) / 2

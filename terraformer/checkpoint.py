@@ -11,7 +11,8 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
-from terraformer.config import TerraformerConfig
+from terraformer.build import Model, build_model
+from terraformer.config import model_config_from_dict
 from terraformer.errors import CheckpointError
 from terraformer.model import Terraformer
 from terraformer.tokenizer import Tokenizer
@@ -64,18 +65,35 @@ def _download(hub_id: str) -> Path:
 
 
 def load_checkpoint(name_or_folder: str | Path | None = None) -> tuple[Terraformer, Tokenizer]:
-    """Loads a model, ready for inference, and its tokenizer.
+    """Loads a model that picks sentences, ready for inference, and its tokenizer.
+
+    Raises:
+        CheckpointError: if a file is missing or does not belong to the others, or the model is
+            of another kind.
+    """
+    folder = find_checkpoint(name_or_folder)
+    model, tokenizer = load_model(folder)
+    if not isinstance(model, Terraformer):
+        raise CheckpointError(
+            f"the checkpoint in {folder} is a {type(model).__name__}, which does not pick "
+            "sentences: give one that finetune.train made with --task extract"
+        )
+    return model, tokenizer
+
+
+def load_model(name_or_folder: str | Path | None = None) -> tuple[Model, Tokenizer]:
+    """Loads a model of any kind, ready for inference, and its tokenizer.
 
     Raises:
         CheckpointError: if a file is missing or does not belong to the others.
     """
     folder = find_checkpoint(name_or_folder)
     try:
-        config = TerraformerConfig.from_dict(json.loads((folder / CONFIG_FILE).read_text()))
+        values = json.loads((folder / CONFIG_FILE).read_text())
+        model = build_model(model_config_from_dict(values))
         weights = load_file(folder / WEIGHTS_FILE)
     except (OSError, ValueError, TypeError, SafetensorError) as error:
         raise CheckpointError(f"the checkpoint in {folder} cannot be read: {error}") from error
-    model = Terraformer(config)
     try:
         model.load_state_dict({name: weight.float() for name, weight in weights.items()})
     except RuntimeError as error:
@@ -84,17 +102,17 @@ def load_checkpoint(name_or_folder: str | Path | None = None) -> tuple[Terraform
             + shorten(str(error).splitlines()[-1], 200)
         ) from error
     tokenizer = Tokenizer(folder / TOKENIZER_FILE)
-    if tokenizer.vocab_size != config.vocab_size:
+    if tokenizer.vocab_size != model.config.vocab_size:
         raise CheckpointError(
             f"the tokenizer in {folder} has {tokenizer.vocab_size} pieces, "
-            f"its {CONFIG_FILE} says {config.vocab_size}"
+            f"its {CONFIG_FILE} says {model.config.vocab_size}"
         )
     return model.eval(), tokenizer
 
 
 def save_checkpoint(
     folder: str | Path,
-    model: Terraformer,
+    model: Model,
     tokenizer_path: str | Path,
     *,
     dtype: torch.dtype = torch.float32,

@@ -1,99 +1,21 @@
-"""The model's configuration: frozen, nested, and the same after a trip through JSON."""
+"""The models' configurations: frozen, nested, and the same after a trip through JSON."""
 
 from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal, Self, get_args
 
-
-@dataclass(frozen=True)
-class DenseFFConfig:
-    """Dense feed-forward: d_model → d_ff → d_model with ReLU."""
-
-    d_ff: int = 512
-
-
-@dataclass(frozen=True)
-class SparseFFConfig:
-    """Sparse feed-forward: a low-rank controller keeps one unit in each block of `block_size`.
-
-    Attributes:
-        d_ff: Units, F.
-        block_size: Units in a block, N, of which one is active.
-        d_lowrank: Width of the controller's bottleneck.
-        temperature: Scale of the Gumbel noise in training.
-        quant_prob: Share of training calls that use the hard mask (straight-through).
-        chunk_len: Tokens computed at once, 0 for all.
-    """
-
-    d_ff: int = 512
-    block_size: int = 16
-    d_lowrank: int = 32
-    temperature: float = 0.1
-    quant_prob: float = 0.3
-    chunk_len: int = 0
-
-    def __post_init__(self) -> None:
-        if self.d_ff % self.block_size:
-            raise ValueError(
-                f"d_ff ({self.d_ff}) must be divisible by "
-                f"feed_forward.block_size ({self.block_size})"
-            )
-
-
-FeedForwardConfig = DenseFFConfig | SparseFFConfig
-
-
-@dataclass(frozen=True)
-class SRUConfig:
-    """Recurrent branch beside the feed-forward: d_model → n_units → SRU layers → d_model."""
-
-    n_layers: int = 1
-    n_units: int = 32
-
-
-@dataclass(frozen=True)
-class FullAttentionConfig:
-    """Softmax attention over all positions, with separate queries, keys and values."""
-
-    n_heads: int = 4
-
-
-@dataclass(frozen=True)
-class LSHAttentionConfig:
-    """Shared query-key attention within hash buckets.
-
-    Attributes:
-        n_heads: Heads, H.
-        n_hashes: Hash rounds, R.
-        chunk_len: Length of the chunks of the bucket-sorted sequence.
-        n_chunks_before, n_chunks_after: Neighbour chunks attended to; a causal layer takes none
-            after.
-        n_buckets: Buckets of a round; None chooses 2 * max(1, L // chunk_len).
-        seed: Seed of the rotations, so that the same document gives the same buckets.
-    """
-
-    n_heads: int = 4
-    n_hashes: int = 1
-    chunk_len: int = 64
-    n_chunks_before: int = 1
-    n_chunks_after: int = 1
-    n_buckets: int | None = None
-    seed: int = 0
-
-
-AttentionConfig = FullAttentionConfig | LSHAttentionConfig
-
-
-@dataclass(frozen=True)
-class StackConfig:
-    """A stack of reversible blocks, each attention, then feed-forward with its SRU branch."""
-
-    n_layers: int
-    attention: AttentionConfig
-    feed_forward: FeedForwardConfig
-    sru: SRUConfig | None = None
+from terraformer import attention_config, feed_forward_config, position_config, stack_config
+from terraformer.attention_config import FullAttentionConfig, LSHAttentionConfig
+from terraformer.feed_forward_config import SparseFFConfig
+from terraformer.position_config import PositionsConfig
+from terraformer.stack_config import (
+    DenseHeadConfig,
+    SRUConfig,
+    StackConfig,
+    VocabularyHeadConfig,
+)
 
 
 @dataclass(frozen=True)
@@ -112,8 +34,28 @@ class PickingConfig:
     max_picks: int = 24
 
 
+class JsonConfig:
+    """A config that goes to JSON and comes back the same."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Returns a JSON-able dictionary; nested configs carry their type's name in "type"."""
+        return _to_dict(self)
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> Self:
+        """Inverse of `to_dict`; fields that are missing take their defaults.
+
+        Raises:
+            ValueError: on an unknown field or type, naming it.
+        """
+        config = _from_dict({"type": cls.__name__, **values})
+        if not isinstance(config, cls):
+            raise ValueError(f"expected a {cls.__name__}, got a {type(config).__name__}")
+        return config
+
+
 @dataclass(frozen=True)
-class TerraformerConfig:
+class TerraformerConfig(JsonConfig):
     """A Terraformer that picks sentences.
 
     Attributes:
@@ -162,70 +104,173 @@ class TerraformerConfig:
     layer_norm_epsilon: float = 1e-6
 
     def __post_init__(self) -> None:
-        for width, stacks in (
-            ("d_token", ("token_encoder",)),
-            ("d_model", ("sentence_encoder", "decoder")),
-        ):
-            for name in stacks:
-                n_heads = getattr(self, name).attention.n_heads
-                if getattr(self, width) % n_heads:
-                    raise ValueError(
-                        f"{width} ({getattr(self, width)}) must be divisible by "
-                        f"{name}.attention.n_heads ({n_heads})"
-                    )
-
-    def to_dict(self) -> dict[str, Any]:
-        """Returns a JSON-able dictionary; nested configs carry their type's name in "type"."""
-        return _to_dict(self)
-
-    @classmethod
-    def from_dict(cls, values: dict[str, Any]) -> TerraformerConfig:
-        """Inverse of `to_dict`.
-
-        Raises:
-            ValueError: on an unknown field or type, naming it.
-        """
-        config = _from_dict({"type": cls.__name__, **values})
-        if not isinstance(config, cls):
-            raise ValueError(f"expected a {cls.__name__}, got a {type(config).__name__}")
-        return config
+        _check_heads(self, "token_encoder", "d_token")
+        _check_heads(self, "sentence_encoder", "d_model")
+        _check_heads(self, "decoder", "d_model")
 
 
-_TYPES: dict[str, type] = {
-    cls.__name__: cls
-    for cls in (
-        DenseFFConfig,
-        SparseFFConfig,
-        SRUConfig,
-        FullAttentionConfig,
-        LSHAttentionConfig,
-        StackConfig,
-        PickingConfig,
-        TerraformerConfig,
-    )
-}
+@dataclass(frozen=True)
+class LanguageModelConfig(JsonConfig):
+    """A causal stack over tokens with a loss layer: Scaling Transformer or Reformer.
+
+    Attributes:
+        vocab_size: Pieces of the tokenizer.
+        d_model: Width of the states, D.
+        decoder: The stack, causal.
+        positions: Added to the embeddings; None where attention or recurrence knows the order.
+        head: The loss layer.
+        join_streams: How two streams become one at the end: their "mean", or both "concatenated",
+            2 * d_model wide, as in Reformer.
+        dropout: Rate on embeddings and on branches of the residual streams in training.
+        layer_norm_epsilon: Added to the variance.
+    """
+
+    vocab_size: int
+    d_model: int
+    decoder: StackConfig
+    positions: PositionsConfig | None = None
+    head: VocabularyHeadConfig = field(default_factory=DenseHeadConfig)
+    join_streams: Literal["mean", "concatenated"] = "mean"
+    dropout: float = 0.1
+    layer_norm_epsilon: float = 1e-6
+
+    def __post_init__(self) -> None:
+        _check_heads(self, "decoder", "d_model")
+        _check_vocabulary(self.vocab_size, self.head)
+        if self.join_streams == "concatenated" and self.decoder.residual != "reversible":
+            raise ValueError("join_streams='concatenated' needs decoder.residual='reversible'")
+
+
+@dataclass(frozen=True)
+class EncoderDecoderConfig(JsonConfig):
+    """An encoder and a decoder over tokens with a loss layer.
+
+    Without `decoder.cross_attention` the decoder reads [source states ‖ target states], joined
+    without padding between them (Terraformer); with it, it attends to the source states (Scaling
+    Transformer, Switch Transformer).
+
+    Attributes:
+        vocab_size: Pieces of the tokenizer, of source and target; their embedding is shared.
+        d_model: Width of the states, D.
+        encoder: Over the source, both directions.
+        decoder: Over the target, or source and target joined; causal.
+        source_positions: Added to the source's embeddings.
+        target_positions: Added to the target's embeddings; the weights are not shared.
+        head: The loss layer.
+        pass_both_streams: Whether both streams of a reversible encoder go on into the decoder;
+            else their mean, through a dense layer and a layer norm.
+        dropout: Rate on embeddings and on branches of the residual streams in training.
+        layer_norm_epsilon: Added to the variance.
+    """
+
+    vocab_size: int
+    d_model: int
+    encoder: StackConfig
+    decoder: StackConfig
+    source_positions: PositionsConfig | None = None
+    target_positions: PositionsConfig | None = None
+    head: VocabularyHeadConfig = field(default_factory=DenseHeadConfig)
+    pass_both_streams: bool = True
+    dropout: float = 0.1
+    layer_norm_epsilon: float = 1e-6
+
+    def __post_init__(self) -> None:
+        _check_heads(self, "encoder", "d_model")
+        _check_heads(self, "decoder", "d_model")
+        _check_vocabulary(self.vocab_size, self.head)
+        if self.encoder.cross_attention is not None:
+            raise ValueError("encoder.cross_attention must be None: there is nothing to attend to")
+        if self.decoder.cross_attention is None:
+            if self.decoder.residual != "reversible":
+                raise ValueError(
+                    "decoder.residual='standard' needs decoder.cross_attention, or the decoder "
+                    "would not see the source"
+                )
+            if self.pass_both_streams and self.encoder.residual != "reversible":
+                raise ValueError("pass_both_streams needs encoder.residual='reversible'")
+
+
+ModelConfig = TerraformerConfig | LanguageModelConfig | EncoderDecoderConfig
+
+
+def model_config_from_dict(values: dict[str, Any]) -> ModelConfig:
+    """Returns the config of a whole model.
+
+    Raises:
+        ValueError: on an unknown field or type, or the config of something else.
+    """
+    if not isinstance(values, dict):
+        raise ValueError(f"a config is a JSON object, not {values!r:.40}")
+    known = [cls.__name__ for cls in get_args(ModelConfig)]
+    if values.get("type") not in known:
+        raise ValueError(
+            f"no model has a config of type {values.get('type')!r}; known: {', '.join(known)}"
+        )
+    return _from_dict(values)
 
 
 def _to_dict(config: Any) -> dict[str, Any]:
     values: dict[str, Any] = {"type": type(config).__name__}
     for item in dataclasses.fields(config):
-        value = getattr(config, item.name)
-        values[item.name] = _to_dict(value) if dataclasses.is_dataclass(value) else value
+        values[item.name] = _value_to_json(getattr(config, item.name))
     return values
 
 
 def _from_dict(values: dict[str, Any]) -> Any:
     name = values.get("type")
     if name not in _TYPES:
-        raise ValueError(f"unknown config type {name!r}; known: {', '.join(_TYPES)}")
+        raise ValueError(f"unknown config type {name!r}; known: {', '.join(sorted(_TYPES))}")
     known = {item.name for item in dataclasses.fields(_TYPES[name])}
     unknown = set(values) - known - {"type"}
     if unknown:
         raise ValueError(f"unknown fields of {name}: {', '.join(sorted(unknown))}")
     return _TYPES[name](
-        **{
-            key: _from_dict(value) if isinstance(value, dict) and "type" in value else value
-            for key, value in values.items()
-            if key != "type"
-        }
+        **{key: _value_from_json(value) for key, value in values.items() if key != "type"}
     )
+
+
+def _value_to_json(value: Any) -> Any:
+    if dataclasses.is_dataclass(value):
+        return _to_dict(value)
+    return [_value_to_json(item) for item in value] if isinstance(value, tuple) else value
+
+
+def _value_from_json(value: Any) -> Any:
+    if isinstance(value, list):
+        return tuple(_value_from_json(item) for item in value)
+    return _from_dict(value) if isinstance(value, dict) else value
+
+
+_TYPES: dict[str, type] = {
+    name: cls
+    for module in (attention_config, feed_forward_config, position_config, stack_config)
+    for name, cls in vars(module).items()
+    if isinstance(cls, type) and dataclasses.is_dataclass(cls)
+} | {
+    cls.__name__: cls
+    for cls in (PickingConfig, TerraformerConfig, LanguageModelConfig, EncoderDecoderConfig)
+}
+
+
+def _check_heads(config: Any, stack: str, width: str) -> None:
+    d_model = getattr(config, width)
+    for attention in getattr(config, stack).attentions:
+        if d_model % attention.n_heads:
+            raise ValueError(
+                f"{width} ({d_model}) must be divisible by "
+                f"{stack}.attention.n_heads ({attention.n_heads})"
+            )
+        n_modules = getattr(attention.qkv, "n_modules", 1)
+        if d_model % n_modules:
+            raise ValueError(
+                f"{width} ({d_model}) must be divisible by "
+                f"{stack}.attention.qkv.n_modules ({n_modules})"
+            )
+
+
+def _check_vocabulary(vocab_size: int, head: VocabularyHeadConfig) -> None:
+    n_modules = getattr(head, "n_modules", 1)
+    if vocab_size % n_modules:
+        raise ValueError(
+            f"vocab_size ({vocab_size}) must be divisible by head.n_modules ({n_modules})"
+        )

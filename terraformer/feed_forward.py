@@ -2,13 +2,24 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable
+from functools import partial
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from kernels import ops
-from terraformer.config import DenseFFConfig, FeedForwardConfig, SparseFFConfig
+from terraformer.feed_forward_config import (
+    DenseFFConfig,
+    FeedForwardConfig,
+    SparseFFConfig,
+    SwitchFFConfig,
+)
 from terraformer.replay import Replay
+from terraformer.switch import SwitchFF
 
 
 class DenseFF(nn.Module):
@@ -23,6 +34,7 @@ class DenseFF(nn.Module):
     def __init__(self, config: DenseFFConfig, d_model: int, dropout: float = 0.0) -> None:
         super().__init__()
         self.dropout = dropout
+        self.chunk_len = config.chunk_len  # a memory plan may ask for other chunks
         self.w1 = nn.Linear(d_model, config.d_ff)
         self.w2 = nn.Linear(config.d_ff, d_model)
         for layer in (self.w1, self.w2):
@@ -33,10 +45,17 @@ class DenseFF(nn.Module):
         self, x: Tensor, mask: Tensor | None = None, replay: Replay | None = None
     ) -> Tensor:
         """Maps x [B, L, D] to [B, L, D], each position by itself."""
-        units = self.w1(x)
+        kept = None
         if self.training and self.dropout:
-            units = drop_features(units, self.dropout, replay)
-        return self.w2(units.relu_())
+            kept = _draw_kept(x[:, :1], self.w1.out_features, self.dropout, replay or Replay())
+
+        def apply(chunk: Tensor) -> Tensor:
+            units = self.w1(chunk)
+            return self.w2((units if kept is None else units * kept).relu_())
+
+        # A chunk takes as many tokens from each example.
+        chunk_len = self.chunk_len and max(1, self.chunk_len // max(1, x.shape[0]))
+        return _in_chunks(lambda: apply, x, 1, chunk_len)
 
     def step(self, x_t: Tensor) -> Tensor:
         """Maps one position, [B, D] to [B, D]."""
@@ -55,7 +74,9 @@ class SparseFF(nn.Module):
         config: Sizes, noise and probability.
         d_model: Width of the input and the output, D.
         dropout: Unused: dropping a kept unit would empty its block.
-    Source: Jaszczur et al. 2021, arXiv:2111.12763, section 3.1.
+    Source: Jaszczur et al. 2021, arXiv:2111.12763, section 3.1; google/trax SparseFF.
+    Differs: where chunks do not divide the tokens, the last one is shorter; the published layer
+        then computes all tokens at once.
     """
 
     def __init__(self, config: SparseFFConfig, d_model: int, dropout: float = 0.0) -> None:
@@ -68,8 +89,10 @@ class SparseFF(nn.Module):
         self.w1 = nn.Parameter(torch.empty(config.d_ff, d_model))
         self.w2 = nn.Parameter(torch.empty(config.d_ff, d_model))
         self.b2 = nn.Parameter(torch.empty(d_model))
-        for weight in (self.controller_in, self.controller_out, self.w1, self.w2):
+        for weight in (self.controller_in, self.controller_out, self.w1):
             nn.init.xavier_uniform_(weight)
+        gain = math.sqrt(config.block_size) if config.scale_init else 1.0
+        nn.init.xavier_uniform_(self.w2, gain)
         for bias in (self.controller_bias, self.b2):
             nn.init.normal_(bias, std=1e-6)
 
@@ -77,15 +100,20 @@ class SparseFF(nn.Module):
         self, x: Tensor, mask: Tensor | None = None, replay: Replay | None = None
     ) -> Tensor:
         """Maps x [B, L, D] to [B, L, D], each position by itself."""
-        replay = replay or Replay()
+        new_function = partial(self._function_of_a_chunk, replay or Replay())
         flat = x.reshape(-1, x.shape[-1])
-        chunk_len = self.chunk_len or max(1, flat.shape[0])
-        parts = [self._apply_chunk(chunk, replay) for chunk in flat.split(chunk_len)]
-        return (parts[0] if len(parts) == 1 else torch.cat(parts)).view_as(x)
+        return _in_chunks(new_function, flat, 0, self.chunk_len).view_as(x)
 
     def step(self, x_t: Tensor) -> Tensor:
         """Maps one position, [B, D] to [B, D], reading the rows of kept units only."""
-        return ops.sparse_feed_forward_step(x_t, self._logits(x_t), self.w1, self.w2, self.b2)
+        return ops.sparse_feed_forward_step(
+            x_t,
+            self._logits(x_t),
+            self.w1,
+            self.w2,
+            self.b2,
+            multiply_by_controller=self.config.multiply_by_controller,
+        )
 
     def _logits(self, x: Tensor) -> Tensor:
         """Logits of the controller for x [T, D], [T, G, N]."""
@@ -93,16 +121,35 @@ class SparseFF(nn.Module):
         logits = F.linear(low, self.controller_out, self.controller_bias)
         return logits.unflatten(-1, (-1, self.config.block_size))
 
-    def _apply_chunk(self, x: Tensor, replay: Replay) -> Tensor:
-        logits = self._logits(x)
-        weights = self.w1, self.w2, self.b2
+    def _function_of_a_chunk(self, replay: Replay) -> Callable[[Tensor], Tensor]:
+        """Returns what maps one chunk [T, D] to [T, D], choosing the same whenever it runs."""
+        decided: list[tuple[ops.Selection, Tensor | None]] = []
+
+        def apply(x: Tensor) -> Tensor:
+            logits = self._logits(x)
+            if not decided:
+                decided.append(self._decide(logits.detach(), replay))
+            selection, choice = decided[0]
+            return ops.sparse_feed_forward(
+                x,
+                logits,
+                self.w1,
+                self.w2,
+                self.b2,
+                selection=selection,
+                choice=choice,
+                multiply_by_controller=self.config.multiply_by_controller,
+            )
+
+        return apply
+
+    def _decide(self, logits: Tensor, replay: Replay) -> tuple[ops.Selection, Tensor | None]:
         if self.training:
             quantized = replay.keep(lambda: torch.rand(()) < self.config.quant_prob)
             if not quantized:
-                return ops.sparse_feed_forward(x, logits, *weights, selection="soft")
+                return "soft", None
         choice = replay.keep(lambda: self._choose(logits))
-        selection = "straight_through" if self.training else "hard"
-        return ops.sparse_feed_forward(x, logits, *weights, selection=selection, choice=choice)
+        return ("straight_through" if self.training else "hard"), choice
 
     def _choose(self, logits: Tensor) -> Tensor:
         if self.training:
@@ -115,15 +162,46 @@ class SparseFF(nn.Module):
 
 def drop_features(x: Tensor, rate: float, replay: Replay | None = None) -> Tensor:
     """Drops whole features of an example: x [B, L, D] with one mask [B, 1, D] for all positions."""
-    with (replay or Replay()).same_random(x.device):
-        kept = torch.empty_like(x[:, :1]).bernoulli_(1.0 - rate)
-    return x * (kept / (1.0 - rate))
+    return x * _draw_kept(x[:, :1], x.shape[-1], rate, replay or Replay())
 
 
 def build_feed_forward(
     config: FeedForwardConfig, d_model: int, dropout: float
-) -> DenseFF | SparseFF:
+) -> DenseFF | SparseFF | SwitchFF:
     """Returns the layer that belongs to the type of the config."""
+    if isinstance(config, SwitchFFConfig):
+        return SwitchFF(config, d_model, dropout)
     if isinstance(config, SparseFFConfig):
         return SparseFF(config, d_model, dropout)
     return DenseFF(config, d_model, dropout)
+
+
+def _draw_kept(like: Tensor, n_features: int, rate: float, replay: Replay) -> Tensor:
+    """What features are multiplied by, [B, 1, n_features]: 0, or more than 1 where they stay."""
+    with replay.same_random(like.device):
+        kept = like.new_empty(like.shape[0], 1, n_features).bernoulli_(1.0 - rate)
+    return kept / (1.0 - rate)
+
+
+def _in_chunks(
+    new_function: Callable[[], Callable[[Tensor], Tensor]], x: Tensor, dim: int, chunk_len: int
+) -> Tensor:
+    """Maps x in chunks of `chunk_len` along `dim`, 0 for all at once.
+
+    Of several chunks nothing is stored for the backward pass: each one's function runs again then.
+
+    Args:
+        new_function: Returns the function of a chunk, which does the same both times.
+        x: What is cut.
+        dim: Where it is cut; the outputs are joined there.
+        chunk_len: Length of a chunk.
+    """
+    if chunk_len == 0 or x.shape[dim] <= chunk_len:
+        return new_function()(x)
+    parts = []
+    for chunk in x.split(chunk_len, dim):
+        function = new_function()
+        if torch.is_grad_enabled():
+            function = partial(checkpoint, function, use_reentrant=False, preserve_rng_state=False)
+        parts.append(function(chunk))
+    return torch.cat(parts, dim)

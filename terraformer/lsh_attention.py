@@ -7,20 +7,23 @@ from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 from kernels import ops
-from terraformer.attention import GrowingCache, merge_heads, require_causal, split_heads
-from terraformer.config import LSHAttentionConfig
+from terraformer.attention import SelfAttention, split_heads
+from terraformer.attention_config import LSHAttentionConfig
+from terraformer.cache import GrowingCache
+from terraformer.projection import QKV
 from terraformer.replay import Replay
+from terraformer.rotary import rotate
+from terraformer.softmax_attention import last_own_key, softmax_attention, unit_keys
 
 _MAX_UNFACTORED = 128  # more buckets than that are a product of two numbers
 _MAX_FACTOR = 256
-_SELF_PENALTY = 1e5
 
 
 @dataclass
-class LSHAttentionState:
+class LSHCache:
     """What a step needs of the positions so far; it changes in place.
 
     Attributes:
@@ -35,30 +38,40 @@ class LSHAttentionState:
     n_buckets: int
 
 
-class LSHAttention(nn.Module):
+class LSHAttention(SelfAttention):
     """Each position attends to positions of similar vectors, found by hashing.
 
     Hashing is done in float32 whatever the dtype of the states. The rotations come from
     `config.seed`, so the same input gives the same output. The number of buckets follows the
     number of real tokens of each example, so padding changes nothing. In a causal layer later
-    positions have no weight, yet they do have a say in which earlier ones share a chunk.
+    positions have no weight, yet they do have a say in which earlier ones share a chunk. Where the
+    projections make queries and keys apart, their mean is both. In training, weights are dropped
+    by one mask an example and head, the same for all chunks.
+
+    A step attends to everything as long as `forward` would; beyond, to the positions that share a
+    bucket with it in any round, and to the most recent `chunk_len`.
 
     Args:
-        config: Heads, rounds, chunks and seed.
+        config: Heads, rounds, chunks, seed and projections.
         d_model: Width of the input and the output, D.
         causal: Whether a position sees only those before it; then no chunk after is looked at.
-    Source: Kitaev et al. 2020, arXiv:2001.04451.
+        as_published: Whether `forward` behaves as the published code where
+            `kernels.lsh_attention.reference.lsh_attention` differs, and lets the number of buckets
+            follow the length with its padding. Slow; without effect on steps.
+    Source: Kitaev et al. 2020, arXiv:2001.04451; google/trax LSHSelfAttention and
+        PureLSHSelfAttentionWrapper.
+    Differs: the published code draws new rotations at each call, evaluation included, one for each
+        example and head; its steps fill up with other buckets' positions.
     """
 
     rotations: Tensor
 
-    def __init__(self, config: LSHAttentionConfig, d_model: int, causal: bool) -> None:
-        super().__init__()
+    def __init__(
+        self, config: LSHAttentionConfig, d_model: int, causal: bool, as_published: bool = False
+    ) -> None:
+        super().__init__(config, d_model, causal)
         self.config = config
-        self.causal = causal
-        self.w_qk, self.w_v, self.w_o = (nn.Linear(d_model, d_model, bias=False) for _ in range(3))
-        for layer in (self.w_qk, self.w_v, self.w_o):
-            nn.init.xavier_uniform_(layer.weight)
+        self.as_published = as_published
         if config.n_buckets is not None:
             factor_buckets(config.n_buckets)  # raises early
         generator = torch.Generator().manual_seed(config.seed)
@@ -66,75 +79,72 @@ class LSHAttention(nn.Module):
         rotations = torch.randn(shape, generator=generator)
         self.register_buffer("rotations", rotations, persistent=False)
 
-    def forward(
-        self, x: Tensor, mask: Tensor | None = None, replay: Replay | None = None
+    def _heads(self, projected: QKV, positions: Tensor) -> QKV:
+        q, k, v = projected
+        qk = split_heads(q if self.qkv.shares_qk else (q + k) / 2, self.n_heads)
+        if self.rotary:
+            qk = rotate(qk, positions)
+        return qk, qk, split_heads(v, self.n_heads)
+
+    def _attend(
+        self, q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, replay: Replay
     ) -> Tensor:
-        """Attends over whole sequences.
-
-        Args:
-            x: [B, L, D].
-            mask: [B, L], True for real tokens, wherever they stand; all are real if None.
-            replay: Keeps the buckets.
-        Returns:
-            [B, L, D]; zero at padded positions.
-        """
-        qk, v = self._project(x)
-        return self._attend(qk, v, mask, replay or Replay())
-
-    def prefill(self, x: Tensor) -> tuple[Tensor, LSHAttentionState]:
-        """Attends over whole sequences [B, L, D] without padding, from which `step` goes on."""
-        qk, v = self._project(x)
-        return self._attend(qk, v, None, Replay()), self._new_state(qk, v)
-
-    def step(
-        self, x_t: Tensor, state: LSHAttentionState | None = None
-    ) -> tuple[Tensor, LSHAttentionState]:
-        """Attends from one new position to its buckets and the latest chunk, without gradient.
-
-        As long as `forward` would attend to everything, so does this; beyond, the candidates are
-        those that share a bucket in any round, and the most recent `chunk_len` positions.
-
-        Args:
-            x_t: [B, D].
-            state: Positions before it; none if None.
-        Returns:
-            [B, D]; the state with this position, which is `state`, changed.
-        Raises:
-            ValueError: if the layer is not causal.
-        """
-        require_causal(self.causal)
-        with torch.no_grad():
-            qk, v = self._project(x_t[:, None])
-            if state is None:
-                state = self._new_state(qk, v)
-            else:
-                state.qk.append(qk)
-                state.v.append(v)
-                state.buckets.append(self._hash(qk, state.n_buckets).transpose(-1, -2))
-                if self._n_buckets(state.qk.length) >= 2 * state.n_buckets:
-                    state = self._new_state(state.qk.rows, state.v.rows)
-            return self.w_o(merge_heads(self._attend_step(qk, state)))[:, 0], state
-
-    def _project(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        n_heads = self.config.n_heads
-        return split_heads(self.w_qk(x), n_heads), split_heads(self.w_v(x), n_heads)
-
-    def _attend(self, qk: Tensor, v: Tensor, mask: Tensor | None, replay: Replay) -> Tensor:
-        out = ops.lsh_attention(
-            qk,
+        buckets = replay.keep(lambda: self._buckets(q.detach(), mask))
+        return ops.lsh_attention(
+            q,
             v,
-            replay.keep(lambda: self._buckets(qk.detach(), mask)),
+            buckets,
             mask,
             chunk_len=self.config.chunk_len,
             n_chunks_before=self.config.n_chunks_before,
             n_chunks_after=self._n_chunks_after,
             causal=self.causal,
+            weight_scale=self._drop(q, replay),
+            as_published=self.as_published,
         )
-        return self.w_o(merge_heads(out))
+
+    def _drop(self, q: Tensor, replay: Replay) -> Tensor | None:
+        """Draws what weights are multiplied by, [B, H, C, W * C] for chunks of C reaching W."""
+        if not self._dropout_now:
+            return None
+        config = self.config
+        n_reached = config.n_chunks_before + 1 + self._n_chunks_after
+        ones = q.new_ones(*q.shape[:2], config.chunk_len, n_reached * config.chunk_len)
+        with replay.same_random(q.device):
+            return F.dropout(ones, self._dropout_now)
+
+    def _new_cache(self, q: Tensor, k: Tensor, v: Tensor) -> LSHCache:
+        n_buckets = self._n_buckets(q.shape[2])
+        return LSHCache(
+            GrowingCache(q),
+            GrowingCache(v),
+            GrowingCache(self._hash(q, n_buckets).transpose(-1, -2)),
+            n_buckets,
+        )
+
+    def _append(self, cache: LSHCache, q: Tensor, k: Tensor, v: Tensor) -> None:
+        cache.qk.append(q)
+        cache.v.append(v)
+        n_buckets = self._n_buckets(cache.qk.length)
+        if n_buckets >= 2 * cache.n_buckets:
+            cache.buckets = GrowingCache(self._hash(cache.qk.rows, n_buckets).transpose(-1, -2))
+            cache.n_buckets = n_buckets
+        else:
+            cache.buckets.append(self._hash(q, cache.n_buckets).transpose(-1, -2))
+
+    def _attend_step(self, q: Tensor, cache: LSHCache) -> Tensor:
+        length, chunk_len = cache.qk.length, self.config.chunk_len
+        candidates = None
+        if -(-length // chunk_len) > self.config.n_chunks_before + 1:
+            buckets = cache.buckets.rows
+            candidates = (buckets == buckets[:, :, -1:]).any(dim=-1)[:, :, None]  # [B, H, 1, L]
+            candidates[..., -chunk_len:] = True
+        own = last_own_key(length, q.device)
+        return softmax_attention(q, unit_keys(cache.qk.rows), cache.v.rows, candidates, own=own)
 
     def _buckets(self, qk: Tensor, mask: Tensor | None) -> Tensor:
         """Buckets [B, H, R, L]; each example's number of them follows its own real tokens."""
-        if mask is None:
+        if mask is None or self.as_published:
             return self._hash(qk, self._n_buckets(qk.shape[2]))
         n_buckets = [self._n_buckets(length) for length in mask.sum(dim=-1).tolist()]
         if len(set(n_buckets)) == 1:
@@ -154,25 +164,6 @@ class LSHAttention(nn.Module):
     @property
     def _n_chunks_after(self) -> int:
         return 0 if self.causal else self.config.n_chunks_after
-
-    def _new_state(self, qk: Tensor, v: Tensor) -> LSHAttentionState:
-        n_buckets = self._n_buckets(qk.shape[2])
-        buckets = self._hash(qk.detach(), n_buckets).transpose(-1, -2)
-        return LSHAttentionState(
-            GrowingCache(qk.detach()), GrowingCache(v.detach()), GrowingCache(buckets), n_buckets
-        )
-
-    def _attend_step(self, q: Tensor, state: LSHAttentionState) -> Tensor:
-        """Attends from the last position in the state, [B, H, 1, K]."""
-        keys, buckets = state.qk.rows, state.buckets.rows
-        length, chunk_len = state.qk.length, self.config.chunk_len
-        scores = q.float() @ F.normalize(keys.float(), dim=-1).transpose(-1, -2)  # [B, H, 1, L]
-        scores[..., -1] -= _SELF_PENALTY
-        if -(-length // chunk_len) > self.config.n_chunks_before + 1:
-            candidates = (buckets == buckets[:, :, -1:]).any(dim=-1)
-            candidates[:, :, -chunk_len:] = True
-            scores = scores.masked_fill(~candidates[:, :, None], -torch.inf)
-        return scores.softmax(dim=-1).to(q.dtype) @ state.v.rows
 
 
 def factor_buckets(n_buckets: int) -> tuple[int, ...]:

@@ -8,9 +8,11 @@ import torch
 from torch import Tensor, nn
 
 from terraformer.blocks import Stack
-from terraformer.config import StackConfig, TerraformerConfig
+from terraformer.config import TerraformerConfig
 from terraformer.embedding import TokenEmbedding
 from terraformer.heads import PointerHead, SentencePooling
+from terraformer.join import Joined
+from terraformer.stack_config import StackConfig
 
 
 class Source(NamedTuple):
@@ -119,9 +121,11 @@ class Terraformer(nn.Module):
         """
         sentences = self.encode(source)
         targets = self._targets(sentences, picks, source.n_words)  # [B, T + 1, D]
-        joined, mask, at = join_without_padding(sentences, targets, source.sentence_mask)
-        decoded = self.decoder_norm(self.decoder(joined, mask))
-        states = decoded.gather(1, at[..., None].expand(-1, -1, decoded.shape[-1]))
+        real = torch.ones(targets.shape[:2], dtype=torch.bool, device=targets.device)
+        joined = Joined.of(source.sentence_mask, real)
+        decoded = self.decoder(joined.join(sentences, targets), joined.mask)
+        decoded = self.decoder_norm(decoded)
+        states = joined.second(decoded)
         keys, salience = self.pointer.sentence_keys(sentences, decoded[:, : sentences.shape[1]])
         allowed = _allowed(source.selectable & source.sentence_mask, picks)
         return PointerOutput(self.pointer(states, keys, salience, allowed), salience)
@@ -193,27 +197,3 @@ def _allowed(selectable: Tensor, picks: Tensor) -> Tensor:
     taken = nn.functional.one_hot(index, n_sentences + 1)[..., :n_sentences].cumsum(dim=1) > 0
     none = torch.zeros_like(taken[:, :1])
     return selectable[:, None] & ~torch.cat([none, taken], dim=1)
-
-
-def join_without_padding(
-    first: Tensor, second: Tensor, first_mask: Tensor
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Writes `second` right behind the real part of `first`.
-
-    Args:
-        first: [B, S, D], padded at the end.
-        second: [B, T, D].
-        first_mask: True at real positions of `first`, [B, S].
-    Returns:
-        The joined rows, [B, S + T, D]; their mask, [B, S + T]; where `second` went, [B, T], int64.
-    Source: trax, ConcatWithPadding.
-    """
-    batch, n_first = first_mask.shape
-    n_second = second.shape[1]
-    lengths = first_mask.sum(dim=1)
-    at = lengths[:, None] + torch.arange(n_second, device=first.device)  # [B, T]
-    joined = torch.cat([first * first_mask[..., None], torch.zeros_like(second)], dim=1)
-    joined = joined.scatter(1, at[..., None].expand_as(second), second)
-    positions = torch.arange(n_first + n_second, device=first.device)
-    mask = positions.expand(batch, -1) < (lengths + n_second)[:, None]
-    return joined, mask, at

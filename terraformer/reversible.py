@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
 from typing import Any, cast
 
@@ -10,56 +9,79 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
+from terraformer.branch import Branch
 from terraformer.replay import Replay
 
+Streams = tuple[Tensor, Tensor]
+"""Both residual streams, [B, L, D] each."""
 
-class ReversibleBlock(nn.Module, ABC):
-    """Two branches over two streams: y1 = x1 + f(x2), y2 = x2 + g(y1)."""
 
-    @abstractmethod
-    def f(self, x2: Tensor, mask: Tensor | None, replay: Replay) -> Tensor:
-        """The branch that reads the second stream, [B, L, D] → [B, L, D]."""
+class ReversibleBlock(nn.Module):
+    """Branches that read one of two streams and add to the other, changing places after each.
 
-    @abstractmethod
-    def g(self, y1: Tensor, mask: Tensor | None, replay: Replay) -> Tensor:
-        """The branch that reads the first stream, [B, L, D] → [B, L, D]."""
+    With two branches f and g: y1 = x1 + f(x2), y2 = x2 + g(y1). After an odd number of branches the
+    streams leave in the other order.
+
+    Args:
+        branches: The branches, in order.
+        swap_last: Whether the streams change places after the last branch too.
+    """
+
+    def __init__(self, branches: Iterable[Branch], swap_last: bool = True) -> None:
+        super().__init__()
+        self.branches = nn.ModuleList(branches)
+        self.swap_last = swap_last
+
+    def steps(self) -> list[tuple[Branch, bool]]:
+        """Returns each branch, and whether the streams change places after it."""
+        branches = cast(Sequence[Branch], self.branches)
+        last = len(branches) - 1
+        return [(branch, i < last or self.swap_last) for i, branch in enumerate(branches)]
 
     def forward(
-        self, x1: Tensor, x2: Tensor, mask: Tensor | None = None, replay: Replay | None = None
-    ) -> tuple[Tensor, Tensor]:
+        self,
+        x1: Tensor,
+        x2: Tensor,
+        mask: Tensor | None = None,
+        replays: Sequence[Replay] | None = None,
+    ) -> Streams:
         """Maps the streams, [B, L, D] each.
 
         Args:
             x1: First stream.
             x2: Second stream.
             mask: [B, L], True for real tokens; all are real if None.
-            replay: Records what the branches draw and choose.
+            replays: One a branch, recording what it draws and chooses.
         Returns:
             y1, y2.
         """
-        replay = replay or Replay()
-        y1 = x1 + self.f(x2, mask, replay)
-        return y1, x2 + self.g(y1, mask, replay)
+        for i, (branch, swap) in enumerate(self.steps()):
+            x1 = x1 + branch(x2, mask, None if replays is None else replays[i])
+            if swap:
+                x1, x2 = x2, x1
+        return x1, x2
 
     def inverse(
-        self, y1: Tensor, y2: Tensor, mask: Tensor | None = None, replays: Replays | None = None
-    ) -> tuple[Tensor, Tensor]:
+        self,
+        y1: Tensor,
+        y2: Tensor,
+        mask: Tensor | None = None,
+        replays: Sequence[Replay] | None = None,
+    ) -> Streams:
         """Returns the streams x1, x2 from which `forward` made y1, y2, without gradient.
 
         Args:
             y1: First stream after the block.
             y2: Second stream after it.
             mask: As in `forward`.
-            replays: What the branches f and g drew and chose; needed in training, where they draw.
+            replays: What each branch drew and chose; needed in training, where they draw.
         """
-        f_replay, g_replay = replays or (Replay(), Replay())
         with torch.no_grad():
-            x2 = y2 - self.g(y1, mask, g_replay)
-            return y1 - self.f(x2, mask, f_replay), x2
-
-
-Replays = tuple[Replay, Replay]
-"""Of the branches f and g of one block."""
+            for i, (branch, swap) in reversed(list(enumerate(self.steps()))):
+                if swap:
+                    y1, y2 = y2, y1
+                y1 = y1 - branch(y2, mask, None if replays is None else replays[i])
+        return y1, y2
 
 
 class ReversibleSequence(nn.Module):
@@ -78,7 +100,7 @@ class ReversibleSequence(nn.Module):
         self.blocks = nn.ModuleList(blocks)
         self.recompute = recompute
 
-    def forward(self, x1: Tensor, x2: Tensor, mask: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    def forward(self, x1: Tensor, x2: Tensor, mask: Tensor | None = None) -> Streams:
         """Maps the streams x1, x2 to y1, y2, [B, L, D] each; mask [B, L] as in a block."""
         if self.recompute and torch.is_grad_enabled():
             parameters = [p for p in self.parameters() if p.requires_grad]
@@ -88,7 +110,7 @@ class ReversibleSequence(nn.Module):
             x1, x2 = block(x1, x2, mask)
         return x1, x2
 
-    def inverse(self, y1: Tensor, y2: Tensor, mask: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    def inverse(self, y1: Tensor, y2: Tensor, mask: Tensor | None = None) -> Streams:
         """Returns the streams from which `forward` made y1, y2 in evaluation, without gradient."""
         for block in reversed(self._blocks):
             y1, y2 = block.inverse(y1, y2, mask)
@@ -108,14 +130,13 @@ class _Recompute(torch.autograd.Function):
         x1: Tensor,
         x2: Tensor,
         *parameters: Tensor,
-    ) -> tuple[Tensor, Tensor]:
-        ctx.replays = []
-        for block in blocks:
-            f_replay, g_replay = Replay(), Replay()
-            x1 = x1 + block.f(x2, mask, f_replay)
-            x2 = x2 + block.g(x1, mask, g_replay)
-            ctx.replays.append((f_replay, g_replay))
-        ctx.blocks, ctx.parameters = blocks, parameters
+    ) -> Streams:
+        ctx.steps = [(branch, swap, Replay()) for block in blocks for branch, swap in block.steps()]
+        for branch, swap, replay in ctx.steps:
+            x1 = x1 + branch(x2, mask, replay)
+            if swap:
+                x1, x2 = x2, x1
+        ctx.parameters = parameters
         device = x1.device.type
         ctx.autocast = (device, torch.is_autocast_enabled(device), torch.get_autocast_dtype(device))
         ctx.save_for_backward(x1, x2, mask)
@@ -130,30 +151,27 @@ class _Recompute(torch.autograd.Function):
         device, enabled, dtype = ctx.autocast
         gradients: dict[Tensor, Tensor] = {}
         with torch.autocast(device, enabled=enabled, dtype=dtype):
-            for block, (f_replay, g_replay) in zip(
-                reversed(ctx.blocks), reversed(ctx.replays), strict=True
-            ):
-                own = [p for p in block.parameters() if p.requires_grad]
-                branch, dx = _again(block.g, y1, mask, g_replay.play(), own, dy2, gradients)
-                y2, dy1 = y2 - branch, dy1 + dx
-                branch, dx = _again(block.f, y2, mask, f_replay.play(), own, dy1, gradients)
-                y1, dy2 = y1 - branch, dy2 + dx
+            for branch, swap, replay in reversed(ctx.steps):
+                if swap:
+                    y1, y2, dy1, dy2 = y2, y1, dy2, dy1
+                added, dx = _again(branch, y2, mask, replay.play(), dy1, gradients)
+                y1, dy2 = y1 - added, dy2 + dx
         return None, None, dy1, dy2, *(gradients.get(p) for p in ctx.parameters)
 
 
 def _again(
-    branch: Any,
+    branch: Branch,
     x: Tensor,
     mask: Tensor | None,
     replay: Replay,
-    parameters: list[Tensor],
     grad: Tensor,
     gradients: dict[Tensor, Tensor],
-) -> tuple[Tensor, Tensor]:
+) -> Streams:
     """Runs a branch once more; returns its output and the gradient of its input.
 
     Gradients of parameters are added to `gradients`.
     """
+    parameters = [p for p in branch.parameters() if p.requires_grad]
     with torch.enable_grad():
         x = x.detach().requires_grad_()
         out = branch(x, mask, replay)

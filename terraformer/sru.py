@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from kernels import ops
-from terraformer.config import SRUConfig
+from terraformer.stack_config import SRUConfig
 
 _HIGHWAY_SCALE = math.sqrt(3.0)  # keeps the variance of the state from layer to layer
 

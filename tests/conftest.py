@@ -26,6 +26,8 @@ TOLERANCES = {  # relative to the largest value: outputs, gradients
 
 def pytest_configure(config: pytest.Config) -> None:
     torch.set_num_threads(1)  # the tensors are small: threads would only wait for one another
+    with torch.device("cpu"):  # which functions it redirects is noted once: before they are replaced
+        torch.empty(0)
     config.addinivalue_line(
         "markers", "golden(prefix): runs once for every golden file of the family"
     )
@@ -42,14 +44,22 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         marks=pytest.mark.skip(f"no {marker.args[0]}*.npz in TERRAFORMER_GOLDEN ({GOLDEN})"),
     )
     metafunc.parametrize(
-        "golden", [pytest.param(file, id=file.stem) for file in files] or [missing], indirect=True
+        "golden_path",
+        [pytest.param(file, id=file.stem) for file in files] or [missing],
+        indirect=True,
     )
 
 
 @pytest.fixture
-def golden(request: pytest.FixtureRequest) -> dict[str, Any]:
+def golden_path(request: pytest.FixtureRequest) -> Path:
+    """One golden file."""
+    return request.param
+
+
+@pytest.fixture
+def golden(golden_path: Path) -> dict[str, Any]:
     """The arrays of one golden file, tensors where they have axes, else numbers."""
-    with np.load(request.param) as arrays:
+    with np.load(golden_path) as arrays:
         return {
             name: torch.from_numpy(arrays[name]) if arrays[name].ndim else arrays[name].item()
             for name in arrays.files

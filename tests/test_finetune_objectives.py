@@ -7,13 +7,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from finetune.objectives import ExtractCollator, ExtractObjective, sample_targets
-from terraformer.config import (
-    DenseFFConfig,
-    FullAttentionConfig,
-    StackConfig,
-    TerraformerConfig,
-)
+from terraformer.attention_config import FullAttentionConfig
+from terraformer.config import TerraformerConfig
+from terraformer.feed_forward_config import DenseFFConfig
 from terraformer.model import Source, Terraformer
+from terraformer.stack_config import StackConfig
 
 N_SENTENCES = 9
 EPISODES = st.lists(

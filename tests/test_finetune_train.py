@@ -10,17 +10,13 @@ from datasets import Dataset
 from safetensors.torch import load_file
 
 from finetune import train as module
-from finetune.train import load_examples
-from terraformer.config import (
-    FullAttentionConfig,
-    LSHAttentionConfig,
-    SparseFFConfig,
-    SRUConfig,
-    StackConfig,
-    TerraformerConfig,
-)
+from finetune.prepare import load_examples
+from terraformer.attention_config import FullAttentionConfig, LSHAttentionConfig
+from terraformer.config import TerraformerConfig
 from terraformer.document import Document
 from terraformer.errors import DataError
+from terraformer.feed_forward_config import SparseFFConfig
+from terraformer.stack_config import SRUConfig, StackConfig
 from terraformer.summarizer import Summarizer
 
 ANIMALS = "otter heron salmon beaver mayfly dipper trout eel".split()

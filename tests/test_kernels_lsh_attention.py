@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -10,6 +11,7 @@ from torch import Tensor
 
 from kernels import dispatch, ops
 from kernels.lsh_attention.reference import hash_buckets, lsh_attention, unit_length
+from terraformer.lsh_attention import factor_buckets
 
 BACKENDS = [name for name in dispatch.backends("lsh_attention") if name != "reference"]
 DTYPES = [torch.float64, torch.float32, torch.bfloat16]
@@ -39,6 +41,12 @@ def _inputs(
     return qk, v, buckets, mask
 
 
+def _weight_scale(chunk_len: int, n_window: int) -> Tensor:
+    """What weights are multiplied by after a dropout of one in four, and a little more."""
+    scale = torch.randn(2, 2, chunk_len, n_window * chunk_len, dtype=torch.float64).exp()
+    return scale * (torch.rand_like(scale) < 0.75)
+
+
 def _run(attend: Callable[..., Tensor], qk: Tensor, v: Tensor, *args: Any, **kwargs: Any) -> Any:
     qk, v = qk.clone().requires_grad_(), v.clone().requires_grad_()
     out = attend(qk, v, *args, **kwargs)
@@ -49,6 +57,7 @@ def _run(attend: Callable[..., Tensor], qk: Tensor, v: Tensor, *args: Any, **kwa
 @pytest.mark.parametrize("backend", BACKENDS)
 @pytest.mark.parametrize("device", ["cpu", "cuda"])
 @pytest.mark.parametrize("causal", [False, True], ids=["both", "causal"])
+@pytest.mark.parametrize("scaled", [False, True], ids=["plain", "scaled"])
 @pytest.mark.parametrize("dtype", DTYPES, ids=lambda dtype: str(dtype)[6:])
 @pytest.mark.parametrize("n_rounds", [1, 2], ids=lambda n: f"R{n}")
 @pytest.mark.parametrize("length", [1, 63, 500], ids=lambda n: f"B2-L{n}-D8")
@@ -56,6 +65,7 @@ def test_backends_agree_with_the_reference(
     length: int,
     n_rounds: int,
     dtype: torch.dtype,
+    scaled: bool,
     causal: bool,
     device: str,
     backend: str,
@@ -63,7 +73,10 @@ def test_backends_agree_with_the_reference(
 ) -> None:
     where = _device(backend, device)
     inputs = [item.to(where) for item in _inputs(length, n_rounds, dtype, padded=True)]
-    options = {"chunk_len": 16, "n_chunks_after": 0 if causal else 1, "causal": causal}
+    n_after = 0 if causal else 1
+    options: dict[str, Any] = {"chunk_len": 16, "n_chunks_after": n_after, "causal": causal}
+    if scaled:
+        options["weight_scale"] = _weight_scale(16, 2 + n_after).to(where, dtype)
     expected = _run(lsh_attention, *inputs, **options)
     actual = _run(ops.lsh_attention, *inputs, backend=backend, **options)
     assert actual[0].dtype == dtype
@@ -79,8 +92,9 @@ def test_neighbourhoods_of_every_width(
 ) -> None:
     """Against a loop over queries that says for each which keys its chunk reaches."""
     qk, v, buckets, mask = _inputs(length, 1, torch.float64, padded=True)
+    scale = _weight_scale(4, n_before + 2)
     options: dict[str, Any] = {"chunk_len": 4, "n_chunks_before": n_before, "n_chunks_after": 1}
-    out = ops.lsh_attention(qk, v, buckets, mask, backend=backend, **options)
+    out = ops.lsh_attention(qk, v, buckets, mask, weight_scale=scale, backend=backend, **options)
     k = unit_length(qk)
     expected = torch.zeros_like(out)
     for b, h in itertools.product(range(2), range(2)):
@@ -88,10 +102,14 @@ def test_neighbourhoods_of_every_width(
         times.sort(key=lambda t: (int(buckets[b, h, 0, t]), t))
         n_chunks = -(-len(times) // 4)
         for place, t in enumerate(times):
-            near = {(place // 4 + offset) % n_chunks for offset in range(-n_before, 2)}
-            keys = [key for i, key in enumerate(times) if i // 4 in near]
+            near = {}  # the first slot of the neighbourhood that a chunk falls into
+            for slot in range(n_before + 2):
+                near.setdefault((place // 4 + slot - n_before) % n_chunks, slot)
+            places = [i for i in range(len(times)) if i // 4 in near]
+            keys = [times[i] for i in places]
             scores = k[b, h, keys] @ qk[b, h, t] - 1e5 * (torch.tensor(keys) == t)
-            expected[b, h, t] = scores.softmax(0) @ v[b, h, keys]
+            factors = scale[b, h, place % 4, [near[i // 4] * 4 + i % 4 for i in places]]
+            expected[b, h, t] = (scores.softmax(0) * factors) @ v[b, h, keys]
     assert_near(out, expected)
 
 
@@ -168,6 +186,10 @@ def test_wrong_shapes_raise() -> None:
         ops.lsh_attention(qk, v, buckets, mask[:, 1:], chunk_len=4)
     with pytest.raises(ValueError, match=r"chunk_len \(0\) must be positive"):
         ops.lsh_attention(qk, v, buckets, chunk_len=0)
+    with pytest.raises(ValueError, match=r"weight_scale .* must be \[2, 2, 4, 8\]"):
+        ops.lsh_attention(qk, v, buckets, chunk_len=4, weight_scale=_weight_scale(4, 3))
+    with pytest.raises(ValueError, match=r"backend \(cpu\) must be reference with as_published"):
+        ops.lsh_attention(qk, v, buckets, chunk_len=5, as_published=True, backend="cpu")
     with pytest.raises(ValueError, match=r"\(2 \* 10\) must be divisible by chunk_len \(3\)"):
         lsh_attention(qk, v, buckets.repeat(1, 1, 2, 1), chunk_len=3, as_published=True)
     with pytest.raises(ValueError, match="must be even"):
@@ -196,9 +218,16 @@ def test_hash_as_published(golden: dict[str, Any]) -> None:
 
 def _published_buckets(golden: dict[str, Any], qk: Tensor, mask: Tensor | None) -> Tensor:
     """Buckets [B, H, R, L] with the golden rotations, once compared to the golden ones."""
-    n_buckets = golden["n_buckets"]
-    buckets = hash_buckets(qk.detach(), golden["rotations"], (n_buckets,), mask)
-    offsets = (n_buckets + (mask is not None)) * torch.arange(buckets.shape[2])[:, None]
+    given = golden.get("n_buckets")
+    if isinstance(given, Tensor):
+        factors = tuple(given.tolist())
+    elif given == 2 * golden["rotations"].shape[-1]:
+        factors = (given,)
+    else:  # chosen by the length
+        factors = factor_buckets(2 * max(1, qk.shape[2] // golden["chunk_len"]))
+    buckets = hash_buckets(qk.detach(), golden["rotations"], factors, mask)
+    n_buckets = math.prod(factors) + (mask is not None)
+    offsets = n_buckets * torch.arange(buckets.shape[2])[:, None]
     assert torch.equal((buckets + offsets).flatten(0, 1).flatten(1), golden["buckets"].long())
     return buckets
 

@@ -12,11 +12,10 @@ from kernels import dispatch, ops
 from kernels.sparse_feed_forward.reference import (
     Selection,
     draw_choice,
-    sparse_feed_forward,
-    sparse_feed_forward_step,
 )
 
-BACKENDS = [name for name in dispatch.backends("sparse_feed_forward") if name != "reference"]
+ALL_BACKENDS = dispatch.backends("sparse_feed_forward")
+BACKENDS = [name for name in ALL_BACKENDS if name != "reference"]
 SELECTIONS: list[Selection] = ["hard", "straight_through", "soft"]
 
 
@@ -34,6 +33,7 @@ def _inputs(n_tokens: int, dtype: torch.dtype, block_size: int = 4) -> list[Tens
 
 @pytest.mark.parametrize("backend", BACKENDS)
 @pytest.mark.parametrize("device", ["cpu", "cuda"])
+@pytest.mark.parametrize("multiply", [False, True], ids=["plain", "multiplied"])
 @pytest.mark.parametrize("selection", SELECTIONS)
 @pytest.mark.parametrize(
     "dtype", [torch.float64, torch.float32, torch.bfloat16], ids=lambda dtype: str(dtype)[6:]
@@ -43,6 +43,7 @@ def test_backends_agree_with_the_reference(
     n_tokens: int,
     dtype: torch.dtype,
     selection: Selection,
+    multiply: bool,
     device: str,
     backend: str,
     assert_near: Callable[..., None],
@@ -58,11 +59,17 @@ def test_backends_agree_with_the_reference(
     results = []
     for name in ("reference", backend):
         leaves = [item.clone().requires_grad_() for item in inputs]
-        out = ops.sparse_feed_forward(*leaves, selection=selection, choice=choice, backend=name)
+        out = ops.sparse_feed_forward(
+            *leaves,
+            selection=selection,
+            choice=choice,
+            multiply_by_controller=multiply,
+            backend=name,
+        )
         grads = torch.autograd.grad(out.square().sum(), leaves, allow_unused=True)
         results.append((out.detach(), *grads))
     for i, (expected, actual) in enumerate(zip(*results, strict=True)):
-        if selection == "hard" and i == 2:
+        if selection == "hard" and not multiply and i == 2:
             assert expected is None
             assert actual is None
         else:
@@ -70,7 +77,7 @@ def test_backends_agree_with_the_reference(
 
 
 @pytest.mark.parametrize("selection", SELECTIONS)
-@pytest.mark.parametrize("backend", [*BACKENDS, "reference"])
+@pytest.mark.parametrize("backend", ALL_BACKENDS)
 def test_blocks_of_one_unit_are_dense(
     backend: str, selection: Selection, assert_near: Callable[..., None]
 ) -> None:
@@ -113,44 +120,59 @@ def test_wrong_shapes_raise() -> None:
         ops.sparse_feed_forward_step(x, logits, w1, w2[1:], b2)
 
 
+@pytest.mark.parametrize("backend", ALL_BACKENDS)
 @pytest.mark.golden("sparse_ff")
-def test_as_published(golden: dict[str, Any], assert_near: Callable[..., None]) -> None:
+def test_as_published(
+    golden: dict[str, Any], backend: str, assert_near: Callable[..., None]
+) -> None:
     """Every mode of the published layer: outputs and the gradients of all its weights."""
-    multiply = not torch.allclose(golden["y_eval"], _evaluated(golden, False), atol=1e-4)
+    multiply = not torch.allclose(_evaluated(golden, False), golden["y_eval"], atol=1e-4)
     assert_near(_evaluated(golden, multiply), golden["y_eval"])
     leaves, logits, weights = _published(golden)
-    stepped = sparse_feed_forward_step(
+    stepped = ops.sparse_feed_forward_step(
         leaves["x"].flatten(0, 1), logits, *weights, multiply_by_controller=multiply
     )
     assert_near(stepped.view_as(golden["y_predict"]), golden["y_predict"])
-    modes = [
-        name[: -len("y")] for name in golden if name.startswith("train_") and name[-2:] == "_y"
-    ]
-    assert len(modes) >= 4
-    for mode in ("eval_", *modes):
+    for mode in ("eval_", *_training_modes(golden)):
         leaves, logits, weights = _published(golden)
-        selection: Selection = "hard" if mode == "eval_" else "straight_through"
         choice = None
-        if mode == "train_soft_":
-            selection = "soft"
-        elif mode != "eval_":
+        if mode.startswith("train_hard_"):
             choice = golden[f"{mode}quant_mask"]
-            temperature = {"t0": 0.0, "t01": 0.1, "t1": 1.0}[mode.split("_")[2]]
-            assert torch.equal(draw_choice(logits, temperature, golden["u"].clone()), choice.long())
-        out = sparse_feed_forward(
+            drawn = draw_choice(logits, _temperature(mode), golden["u"].clone())
+            assert torch.equal(drawn, choice.long())
+        out = ops.sparse_feed_forward(
             leaves["x"].flatten(0, 1),
             logits,
             *weights,
-            selection=selection,
+            selection=_selection(mode),
             choice=choice,
             multiply_by_controller=multiply,
+            backend=backend,
         ).view_as(golden["gy"])
-        assert_near(out, golden["y_eval" if mode == "eval_" else f"{mode}y"])
+        assert_near(out, golden[f"{mode}y" if mode != "eval_" else "y_eval"])
         out.backward(golden["gy"])
         for name, leaf in leaves.items():
             grad = torch.zeros_like(leaf) if leaf.grad is None else leaf.grad
             expected = golden[f"{mode}gx" if name == "x" else f"{mode}g_{name}"]
             assert_near(grad, expected, grad=True)
+
+
+def _training_modes(golden: dict[str, Any]) -> list[str]:
+    modes = [name[:-1] for name in golden if name.startswith("train_") and name.endswith("_y")]
+    assert {_selection(mode) for mode in modes} == {"straight_through", "soft"}
+    return modes
+
+
+def _selection(mode: str) -> Selection:
+    if mode == "eval_":
+        return "hard"
+    return "soft" if mode == "train_soft_" else "straight_through"
+
+
+def _temperature(mode: str) -> float:
+    """Of a mode such as train_hard_t01_: the digits after the first are behind the point."""
+    digits = mode.split("_")[2][1:]
+    return int(digits) / 10 ** (len(digits) - 1)
 
 
 def _published(golden: dict[str, Any]) -> tuple[dict[str, Tensor], Tensor, tuple[Tensor, ...]]:
@@ -166,7 +188,7 @@ def _published(golden: dict[str, Any]) -> tuple[dict[str, Tensor], Tensor, tuple
 
 def _evaluated(golden: dict[str, Any], multiply: bool) -> Tensor:
     leaves, logits, weights = _published(golden)
-    out = sparse_feed_forward(
+    out = ops.sparse_feed_forward(
         leaves["x"].flatten(0, 1),
         logits,
         *weights,

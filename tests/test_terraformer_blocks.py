@@ -6,18 +6,22 @@ from typing import Any
 
 import pytest
 import torch
+from published import gradients, leaves, load
 from torch import Tensor
 
-from terraformer.blocks import DecoderBlock, EncoderBlock, Stack
-from terraformer.config import (
-    DenseFFConfig,
+from terraformer.attention_config import (
+    ConvolutionalQKVConfig,
     FullAttentionConfig,
+    LocalAttentionConfig,
     LSHAttentionConfig,
-    SparseFFConfig,
-    SRUConfig,
-    StackConfig,
 )
-from terraformer.replay import Replay
+from terraformer.blocks import Stack
+from terraformer.branch import AttentionBranch, Branch, BranchOptions, FeedForwardBranch
+from terraformer.feed_forward_config import DenseFFConfig, SparseFFConfig, SwitchFFConfig
+from terraformer.local_attention import LocalAttention
+from terraformer.lsh_attention import LSHAttention
+from terraformer.reversible import ReversibleBlock, ReversibleSequence
+from terraformer.stack_config import SRUConfig, StackConfig
 
 CONFIGS = {
     "lsh-sparse-sru": StackConfig(
@@ -27,6 +31,23 @@ CONFIGS = {
         SRUConfig(n_layers=2, n_units=6),
     ),
     "full-dense": StackConfig(2, FullAttentionConfig(n_heads=2), DenseFFConfig(d_ff=32)),
+    "alternating": StackConfig(
+        2,
+        (
+            LocalAttentionConfig(n_heads=2, chunk_len=16, rotary=True),
+            LSHAttentionConfig(n_heads=2, chunk_len=16),
+        ),
+        DenseFFConfig(d_ff=32),
+    ),
+    "two-attentions-switch": StackConfig(
+        2,
+        FullAttentionConfig(n_heads=2, rotary=True),
+        SwitchFFConfig(d_ff=32, n_experts=3),
+        n_attention=2,
+    ),
+    "one-swap": StackConfig(
+        3, FullAttentionConfig(n_heads=2), DenseFFConfig(d_ff=32), swap_last=False
+    ),
 }
 
 
@@ -106,66 +127,80 @@ def test_one_batch_is_learned() -> None:
     assert losses[-1] < 0.6 * losses[0]
 
 
-def test_blocks_are_the_two_kinds_of_a_stack() -> None:
-    config = dataclasses.replace(CONFIGS["full-dense"], n_layers=3)
-    for causal, kind in ((False, EncoderBlock), (True, DecoderBlock)):
-        blocks = Stack(config, 8, causal).sequence.blocks
-        assert [type(block) for block in blocks] == [kind] * 3
+def test_layers_alternate_from_block_to_block() -> None:
+    config = dataclasses.replace(
+        CONFIGS["alternating"], n_layers=4, feed_forward=(DenseFFConfig(32), DenseFFConfig(48))
+    )
+    blocks = Stack(config, 8, causal=True).sequence.blocks
+    kinds = [type(block.branches[0].attention) for block in blocks]
+    assert kinds == [LocalAttention, LSHAttention] * 2
+    assert [block.branches[1].feed_forward.w1.out_features for block in blocks] == [32, 48] * 2
 
 
-def _load_branches(block: EncoderBlock, weights: dict[str, Tensor], ff: str, sru: str) -> None:
-    """Copies the published weights of both branches of g; a number is the place in the tree."""
-    assert block.sru is not None
-    names = {
-        "feed_forward_norm.weight": f"{ff}/0/0",
-        "feed_forward_norm.bias": f"{ff}/0/1",
-        "sru.norm.weight": f"{sru}/0/0",
-        "sru.norm.bias": f"{sru}/0/1",
-        "sru.w_in.weight": f"{sru}/1/0",
-        "sru.w_in.bias": f"{sru}/1/1",
-    }
-    n_layers = len(block.sru.layers)
-    for i in range(n_layers):
-        names[f"sru.layers.{i}.gates.weight"] = f"{sru}/{2 + i}/0/1/0/0"
-        names[f"sru.layers.{i}.gates.bias"] = f"{sru}/{2 + i}/0/1/0/1"
-    names["sru.w_out.weight"] = f"{sru}/{2 + n_layers}/0"
-    names["sru.w_out.bias"] = f"{sru}/{2 + n_layers}/1"
-    state = {name: weights[f"w/{place}"] for name, place in names.items()}
-    state = {name: item.T if item.dim() == 2 else item for name, item in state.items()}
-    if f"w/{ff}/1/0" in weights:  # dense
-        for name, place in (("w1", "1"), ("w2", "4")):
-            state[f"feed_forward.{name}.weight"] = weights[f"w/{ff}/{place}/0"].T
-            state[f"feed_forward.{name}.bias"] = weights[f"w/{ff}/{place}/1"]
-    else:
-        tree = f"w/{ff}/1/0/1/1/0"
-        state["feed_forward.controller_in"] = weights[f"{tree}/1/0"].T
-        state["feed_forward.controller_out"] = weights[f"{tree}/1/1"].flatten(1).T
-        state["feed_forward.controller_bias"] = weights[f"{tree}/1/2"].flatten()
-        state["feed_forward.w1"] = weights[f"{tree}/2/0"].flatten(1).T
-        state["feed_forward.w2"] = weights[f"{tree}/2/1"].transpose(0, 1).flatten(0, 1)
-        state["feed_forward.b2"] = weights[f"{tree}/2/2"]
-    missing, unexpected = block.load_state_dict(state, strict=False)
-    assert not unexpected
-    assert all(name.startswith("attention") for name in missing)
+def test_standard_residuals_need_the_other_stack() -> None:
+    config = dataclasses.replace(CONFIGS["full-dense"], residual="standard")
+    with pytest.raises(ValueError, match=r"residual \(standard\) must be reversible"):
+        Stack(config, 8, causal=True)
+
+
+def _branch(found: list[Tensor]) -> Branch:
+    """Returns the branch whose weights have the shapes of these leaves."""
+    d_model = len(found[0])
+    options = BranchOptions(d_model, causal=True)
+    dims = [leaf.dim() for leaf in found]
+    if 4 in dims:  # kernels of convolutions
+        length_kernel_size, kernel_size, d_module, _ = found[dims.index(4)].shape
+        qkv = ConvolutionalQKVConfig(d_model // d_module, kernel_size, length_kernel_size)
+        return AttentionBranch(FullAttentionConfig(n_heads=2, qkv=qkv), options)
+    squares = [leaf for leaf in found if leaf.shape == (d_model, d_model)]
+    if len(squares) == 4:
+        return AttentionBranch(FullAttentionConfig(n_heads=2), options)
+    n_own = 8 if 3 in dims else 6
+    sru = None
+    if len(found) > n_own:
+        sru = SRUConfig((len(found) - n_own - 6) // 2, found[n_own + 2].shape[1])
+    if 3 in dims:  # units in blocks
+        d_lowrank, n_blocks, block_size = found[3].shape
+        return FeedForwardBranch(
+            SparseFFConfig(n_blocks * block_size, block_size, d_lowrank), sru, options
+        )
+    return FeedForwardBranch(DenseFFConfig(d_ff=found[2].shape[1]), sru, options)
 
 
 @pytest.mark.golden("ff_")
-def test_branches_as_published(golden: dict[str, Any], assert_near: Callable[..., None]) -> None:
-    """The published half-block adds its input: y = x + g(x) is not in these files, only g."""
-    n_layers = 2 if "w/0/0/1/1/4/0" in golden and golden["w/0/0/1/1/4/0"].dim() == 2 else 1
-    dense = "w/0/0/1/0/1/0" in golden
-    feed_forward = (
-        DenseFFConfig(d_ff=golden["w/0/0/1/0/1/0"].shape[1])
-        if dense
-        else SparseFFConfig(d_ff=16, block_size=4, d_lowrank=3)
-    )
-    if "w/0/0/1/1/3/0/1/0/0" not in golden:
-        n_layers = 1
-    config = StackConfig(1, FullAttentionConfig(n_heads=2), feed_forward, SRUConfig(n_layers, 4))
-    block = EncoderBlock(config, 8).eval()
-    _load_branches(block, golden, "0/0/1/0", "0/0/1/1")
+def test_feed_forward_branches_as_published(
+    golden: dict[str, Any], assert_near: Callable[..., None]
+) -> None:
+    branch = _branch(leaves(golden)).eval()
+    load(branch, golden)
     x = golden["x"].clone().requires_grad_()
-    y = block.g(x, None, Replay())
+    y = branch(x)
     assert_near(y, golden["y"])
     y.backward(golden["gy"])
     assert_near(x.grad, golden["gx"], grad=True)
+    for own, gradient in gradients(branch, golden):
+        assert_near(own, gradient, grad=True)
+
+
+@pytest.mark.golden("rev_")
+def test_reversible_blocks_as_published(
+    golden: dict[str, Any], assert_near: Callable[..., None]
+) -> None:
+    groups = sorted({int(name.split("/")[1]) for name in golden if name.startswith("w/")})
+    branches = [
+        _branch(leaves({n: v for n, v in golden.items() if n.startswith(f"w/{group}/")}))
+        for group in groups
+    ]
+    block = ReversibleBlock(branches, swap_last=len(groups) > 1).eval()
+    load(block, golden)
+    x1, x2 = (golden[name].clone().requires_grad_() for name in ("x1", "x2"))
+    y1, y2 = ReversibleSequence([block])(x1, x2)
+    assert_near(y1, golden["y1"])
+    assert_near(y2, golden["y2"])
+    torch.autograd.backward((y1, y2), (golden["g1"], golden["g2"]))
+    assert_near(x1.grad, golden["gx1"], grad=True)
+    assert_near(x2.grad, golden["gx2"], grad=True)
+    for own, gradient in gradients(block, golden):
+        assert_near(own, gradient, grad=True)
+    for back, wanted in zip(block.inverse(y1, y2), ("rx1", "rx2"), strict=True):
+        assert_near(back, golden[wanted], grad=True)  # rounding of the way there and back

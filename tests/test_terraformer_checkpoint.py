@@ -9,11 +9,16 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from terraformer.attention_config import FullAttentionConfig
 from terraformer.batch import SourceArrays, collate
-from terraformer.checkpoint import find_checkpoint, load_checkpoint, save_checkpoint
+from terraformer.checkpoint import find_checkpoint, load_checkpoint, load_model, save_checkpoint
+from terraformer.config import LanguageModelConfig
 from terraformer.document import Document
 from terraformer.errors import CheckpointError
+from terraformer.feed_forward_config import DenseFFConfig
+from terraformer.language_model import LanguageModel
 from terraformer.model import Terraformer
+from terraformer.stack_config import StackConfig
 
 
 @pytest.fixture
@@ -66,10 +71,33 @@ def test_damaged_files_are_named(folder: Path, name: str, damage: str) -> None:
     assert str(folder) in error_of(folder)
 
 
-@pytest.mark.parametrize("content", ["{", "[1]", '{"d_modl": 3}', '{"d_model": 3}', '{"dropout":'])
+@pytest.mark.parametrize(
+    "content",
+    [
+        "{",
+        "[1]",
+        '{"d_model": 3}',
+        '{"type": "TerraformerConfig", "d_modl": 3}',
+        '{"type": "TerraformerConfig", "d_model": 3}',
+        '{"type": "SRUConfig"}',
+        '{"dropout":',
+    ],
+)
 def test_a_damaged_config_is_named(folder: Path, content: str) -> None:
     (folder / "config.json").write_text(content)
     assert str(folder) in error_of(folder)
+
+
+def test_a_model_that_does_not_pick_is_refused(folder: Path, tmp_path: Path) -> None:
+    feed_forward = DenseFFConfig(d_ff=32)
+    decoder = StackConfig(1, FullAttentionConfig(n_heads=2), feed_forward)
+    model = LanguageModel(LanguageModelConfig(400, 16, decoder)).eval()
+    save_checkpoint(tmp_path / "lm", model, folder / "tokenizer.model")
+    assert "is a LanguageModel, which does not pick sentences" in error_of(tmp_path / "lm")
+    again, _ = load_model(tmp_path / "lm")
+    assert isinstance(again, LanguageModel)
+    ids = torch.arange(20)[None]
+    assert torch.equal(again.logits(ids), model.logits(ids))
 
 
 def test_weights_of_another_shape_or_name_do_not_fit(folder: Path) -> None:

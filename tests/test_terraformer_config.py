@@ -5,17 +5,11 @@ import json
 
 import pytest
 
-from terraformer.config import (
-    DenseFFConfig,
-    FullAttentionConfig,
-    LSHAttentionConfig,
-    PickingConfig,
-    SparseFFConfig,
-    SRUConfig,
-    StackConfig,
-    TerraformerConfig,
-)
+from terraformer.attention_config import FullAttentionConfig, LSHAttentionConfig
+from terraformer.config import PickingConfig, TerraformerConfig
 from terraformer.features import N_FEATURES
+from terraformer.feed_forward_config import DenseFFConfig, SparseFFConfig
+from terraformer.stack_config import SRUConfig, StackConfig
 
 OTHER = TerraformerConfig(
     vocab_size=99,

@@ -7,16 +7,12 @@ import pytest
 import torch
 from torch.nn import functional
 
-from terraformer.config import (
-    FullAttentionConfig,
-    LSHAttentionConfig,
-    SparseFFConfig,
-    SRUConfig,
-    StackConfig,
-    TerraformerConfig,
-)
+from terraformer.attention_config import FullAttentionConfig, LSHAttentionConfig
+from terraformer.config import TerraformerConfig
+from terraformer.feed_forward_config import SparseFFConfig
 from terraformer.heads import BLOCKED
-from terraformer.model import Source, Terraformer, join_without_padding
+from terraformer.model import Source, Terraformer
+from terraformer.stack_config import SRUConfig, StackConfig
 
 FEED_FORWARD = SparseFFConfig(d_ff=32, block_size=4, d_lowrank=4, quant_prob=0.0)
 CONFIG = TerraformerConfig(
@@ -127,17 +123,6 @@ def test_later_picks_do_not_change_earlier_logits(model: Terraformer) -> None:
     other = model(source, torch.tensor([[3, 8, 1]])).logits[0]
     torch.testing.assert_close(one[:2], other[:2])
     assert (one[2, [0, 2, 6]] - other[2, [0, 2, 6]]).abs().max() > 1e-4
-
-
-def test_joining_by_hand() -> None:
-    first = torch.tensor([[[1.0], [2.0], [3.0]], [[4.0], [99.0], [99.0]]])
-    second = torch.tensor([[[5.0], [6.0]], [[7.0], [8.0]]])
-    joined, mask, at = join_without_padding(
-        first, second, torch.tensor([[True, True, True], [True, False, False]])
-    )
-    assert joined[..., 0].tolist() == [[1, 2, 3, 5, 6], [4, 7, 8, 0, 0]]
-    assert mask.tolist() == [[True] * 5, [True, True, True, False, False]]
-    assert at.tolist() == [[3, 4], [1, 2]]
 
 
 def loss_of(model: Terraformer, source: Source, picks: torch.Tensor) -> torch.Tensor:

@@ -6,17 +6,17 @@ import pytest
 import torch
 from torch import Tensor
 
-from terraformer.blocks import EncoderBlock
-from terraformer.config import (
-    DenseFFConfig,
+from terraformer.attention_config import (
     FullAttentionConfig,
+    LocalAttentionConfig,
     LSHAttentionConfig,
-    SparseFFConfig,
-    SRUConfig,
-    StackConfig,
 )
+from terraformer.blocks import build_branches
+from terraformer.branch import BranchOptions
+from terraformer.feed_forward_config import DenseFFConfig, SparseFFConfig, SwitchFFConfig
 from terraformer.replay import Replay
 from terraformer.reversible import ReversibleBlock, ReversibleSequence
+from terraformer.stack_config import SRUConfig, StackConfig
 
 CONFIGS = {
     "lsh-sparse-sru": StackConfig(
@@ -26,12 +26,26 @@ CONFIGS = {
         SRUConfig(n_layers=2, n_units=6),
     ),
     "full-dense": StackConfig(3, FullAttentionConfig(n_heads=2), DenseFFConfig(d_ff=32)),
+    "three-branches": StackConfig(
+        3, FullAttentionConfig(n_heads=2, dropout=0.2), DenseFFConfig(d_ff=32), n_attention=2
+    ),
+    "one-swap": StackConfig(
+        3, FullAttentionConfig(n_heads=2), DenseFFConfig(d_ff=32), swap_last=False
+    ),
+    "switch": StackConfig(
+        3, LocalAttentionConfig(n_heads=2, chunk_len=8), SwitchFFConfig(d_ff=32, n_experts=4)
+    ),
 }
 
 
-def _sequence(name: str, dropout: float = 0.3) -> ReversibleSequence:
+def _block(name: str, dropout: float = 0.3) -> ReversibleBlock:
     config = CONFIGS[name]
-    return ReversibleSequence(EncoderBlock(config, 8, dropout) for _ in range(config.n_layers))
+    options = BranchOptions(d_model=8, causal=False, dropout=dropout)
+    return ReversibleBlock(build_branches(config, 0, options), config.swap_last)
+
+
+def _sequence(name: str, dropout: float = 0.3) -> ReversibleSequence:
+    return ReversibleSequence(_block(name, dropout) for _ in range(CONFIGS[name].n_layers))
 
 
 def _streams(dtype: torch.dtype = torch.float64) -> tuple[Tensor, Tensor, Tensor]:
@@ -51,20 +65,28 @@ def test_inverse_undoes_forward(name: str, assert_near: Callable[..., None]) -> 
         assert_near(back, x)
 
 
+@pytest.mark.parametrize("name", CONFIGS)
 def test_inverse_of_a_block_in_training_takes_its_replays(
-    assert_near: Callable[..., None],
+    name: str, assert_near: Callable[..., None]
 ) -> None:
-    block = EncoderBlock(CONFIGS["lsh-sparse-sru"], 8, 0.3).double()
+    block = _block(name).double()
     x1, x2, mask = _streams()
-    f_replay, g_replay = Replay(), Replay()
+    replays = [Replay() for _ in block.branches]
     with torch.no_grad():
-        y1 = x1 + block.f(x2, mask, f_replay)
-        y2 = x2 + block.g(y1, mask, g_replay)
-    back = block.inverse(y1, y2, mask, (f_replay.play(), g_replay.play()))
+        y1, y2 = block(x1, x2, mask, replays)
+    back = block.inverse(y1, y2, mask, [replay.play() for replay in replays])
     for one, other in zip(back, (x1, x2), strict=True):
         assert_near(one, other)
-    with torch.no_grad():
-        assert not torch.allclose(block.inverse(y1, y2, mask)[0], x1)
+    assert not torch.allclose(block.inverse(y1, y2, mask)[0], x1)
+
+
+def test_two_branches_are_the_equations_of_the_paper(assert_near: Callable[..., None]) -> None:
+    block = _block("full-dense").eval()
+    x1, x2, mask = _streams(torch.float32)
+    f, g = block.branches
+    y1 = x1 + f(x2, mask)
+    for out, expected in zip(block(x1, x2, mask), (y1, x2 + g(y1, mask)), strict=True):
+        assert_near(out, expected)
 
 
 def _gradients(sequence: ReversibleSequence, recompute: bool, seed: int) -> list[Tensor]:
@@ -108,8 +130,8 @@ def test_single_precision_keeps_gradients_close() -> None:
 
 def test_stored_activations_do_not_grow_with_the_blocks() -> None:
     def stored(n_blocks: int, recompute: bool) -> int:
-        config = CONFIGS["full-dense"]
-        sequence = ReversibleSequence((EncoderBlock(config, 8) for _ in range(n_blocks)), recompute)
+        blocks = (_block("full-dense", dropout=0.0) for _ in range(n_blocks))
+        sequence = ReversibleSequence(blocks, recompute)
         x1, x2, mask = _streams(torch.float32)
         own = {p.data_ptr() for p in sequence.parameters()}
         sizes: dict[int, int] = {}
@@ -136,7 +158,7 @@ def test_frozen_parameters_get_no_gradient() -> None:
     y1, _ = sequence(x1, x2, mask)
     y1.sum().backward()
     assert frozen.grad is None
-    assert all(p.grad is not None for p in sequence.blocks[1].attention.parameters())
+    assert all(p.grad is not None for p in sequence.blocks[1].parameters())
 
 
 def test_mixed_precision_recomputes_in_mixed_precision() -> None:
@@ -152,12 +174,3 @@ def test_mixed_precision_recomputes_in_mixed_precision() -> None:
         grads.append(torch.autograd.grad((y1 + y2).square().sum(), x2)[0])
     scale = grads[1].abs().max().item()
     torch.testing.assert_close(*grads, rtol=0, atol=2e-2 * scale)
-
-
-def test_a_block_must_define_its_branches() -> None:
-    class WithoutG(ReversibleBlock):
-        def f(self, x2: Tensor, mask: Tensor | None, replay: Replay) -> Tensor:
-            return x2
-
-    with pytest.raises(TypeError, match=r"'?g'?"):
-        WithoutG()

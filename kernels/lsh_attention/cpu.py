@@ -38,15 +38,15 @@ def lsh_attention(
     n_chunks_before: int = 1,
     n_chunks_after: int = 0,
     causal: bool = False,
+    weight_scale: Tensor | None = None,
 ) -> Tensor:
-    """Computes what `kernels.lsh_attention.reference.lsh_attention` defines, without its option."""
-    check_shapes(qk, v, buckets, mask, chunk_len, n_chunks_before, n_chunks_after)
+    """Computes what `kernels.lsh_attention.reference` defines, without its option."""
+    window = (chunk_len, n_chunks_before, n_chunks_after)
+    check_shapes(qk, v, buckets, mask, window, weight_scale)
     if mask is None:
         mask = torch.ones(qk.shape[0], qk.shape[2], dtype=torch.bool, device=qk.device)
     order = sort_by_bucket(buckets, mask)
-    return _LSHAttention.apply(
-        qk, v, order, mask.sum(dim=-1), (chunk_len, n_chunks_before, n_chunks_after), causal
-    )
+    return _LSHAttention.apply(qk, v, order, mask.sum(dim=-1), window, causal, weight_scale)
 
 
 class _LSHAttention(torch.autograd.Function):
@@ -60,6 +60,7 @@ class _LSHAttention(torch.autograd.Function):
         lengths: Tensor,
         window: tuple[int, int, int],
         causal: bool,
+        weight_scale: Tensor | None,
     ) -> Tensor:
         q, values = at_least_float32(qk), at_least_float32(v)
         k = unit_length(q)
@@ -69,20 +70,21 @@ class _LSHAttention(torch.autograd.Function):
         weights = values.new_zeros(order.shape) if n_rounds > 1 else None
         for b, length in enumerate(lengths.tolist()):
             for h in range(order.shape[1]):
+                scale = None if weight_scale is None else weight_scale[b, h]
                 if weights is None:
-                    circle = _Circle.of(order[b, h, 0, :length], window, causal)
+                    circle = _Circle.of(order[b, h, 0, :length], window, causal, scale)
                     part, _ = _attend(circle, q[b, h], k[b, h], values[b, h], False)
                     out[b, h] = _unsort(part, inverse[b, h, 0], length)
                     continue
                 parts = values.new_zeros(n_rounds, *out.shape[2:])
                 for r in range(n_rounds):
-                    circle = _Circle.of(order[b, h, r, :length], window, causal)
+                    circle = _Circle.of(order[b, h, r, :length], window, causal, scale)
                     part, total = _attend(circle, q[b, h], k[b, h], values[b, h], True)
                     parts[r] = _unsort(part, inverse[b, h, r], length)
                     weights[b, h, r] = _unsort(total, inverse[b, h, r], length)
                 weights[b, h] = weights[b, h].softmax(dim=0)
                 out[b, h] = (parts * weights[b, h][..., None]).sum(dim=0)
-        ctx.save_for_backward(qk, v, order, lengths, out, weights)
+        ctx.save_for_backward(qk, v, order, lengths, out, weights, weight_scale)
         ctx.window, ctx.causal = window, causal
         return out.to(v.dtype)
 
@@ -92,7 +94,7 @@ class _LSHAttention(torch.autograd.Function):
     def backward(  # pyright: ignore[reportIncompatibleMethodOverride]
         ctx: Any, grad: Tensor
     ) -> tuple[Tensor | None, ...]:
-        qk, v, order, lengths, out, weights = ctx.saved_tensors
+        qk, v, order, lengths, out, weights, weight_scale = ctx.saved_tensors
         q, values, grad = at_least_float32(qk), at_least_float32(v), at_least_float32(grad)
         k = unit_length(q)
         grad_dot_out = (grad * out).sum(dim=-1)  # [B, H, L]
@@ -100,8 +102,9 @@ class _LSHAttention(torch.autograd.Function):
         dq, dk, dv = torch.zeros_like(q), torch.zeros_like(k), torch.zeros_like(values)
         for b, length in enumerate(lengths.tolist()):
             for h in range(order.shape[1]):
+                scale = None if weight_scale is None else weight_scale[b, h]
                 for r in range(order.shape[2]):
-                    circle = _Circle.of(order[b, h, r, :length], ctx.window, ctx.causal)
+                    circle = _Circle.of(order[b, h, r, :length], ctx.window, ctx.causal, scale)
                     g, g_dot_out = grad[b, h], grad_dot_out[b, h]
                     if weights is not None:
                         g = g * weights[b, h, r][:, None]
@@ -113,7 +116,7 @@ class _LSHAttention(torch.autograd.Function):
         power = q.square().mean(dim=-1, keepdim=True) + NORM_EPSILON
         along = (q * dk).sum(dim=-1, keepdim=True) / (power * q.shape[-1])
         dq += (dk - q * along) * (power.rsqrt() * q.shape[-1] ** -0.5)
-        return dq.to(qk.dtype), dv.to(v.dtype), None, None, None, None
+        return dq.to(qk.dtype), dv.to(v.dtype), None, None, None, None, None
 
 
 @dataclass(frozen=True)
@@ -125,6 +128,7 @@ class _Circle:
         near: Positions of the chunks as neighbours, [(n + W - 1) * C]; chunk i reaches W of them,
             from i on.
         chunk_len, n_chunks, n_before, n_window: C, n, chunks before, W.
+        scale: What the weights of each chunk are multiplied by, [C, W * C], if by anything.
     """
 
     rows: Tensor
@@ -135,21 +139,33 @@ class _Circle:
     n_before: int
     n_window: int
     causal: bool
+    scale: Tensor | None
 
     @classmethod
-    def of(cls, order: Tensor, window: tuple[int, int, int], causal: bool) -> _Circle:
+    def of(
+        cls,
+        order: Tensor,
+        window: tuple[int, int, int],
+        causal: bool,
+        scale: Tensor | None,
+    ) -> _Circle:
         chunk_len, n_before, n_after = window
         length = order.shape[0]
         n_chunks = -(-length // chunk_len)
         n_window = n_before + n_after + 1
         if n_chunks <= n_window:  # all is within reach: one chunk, of any length
-            return cls(order, order, 0, length, min(1, length), 0, 1, causal)
+            if scale is not None:
+                place = torch.arange(length, device=order.device)
+                chunk, row = place // chunk_len, place % chunk_len
+                slot = (chunk - chunk[:, None] + n_before) % max(1, n_chunks)
+                scale = scale[row[:, None], slot * chunk_len + row]
+            return cls(order, order, 0, length, min(1, length), 0, 1, causal, scale)
         n_empty = n_chunks * chunk_len - length
         rows = torch.cat([order, order.new_zeros(n_empty)]) if n_empty else order
         near = torch.cat(
             [rows[len(rows) - n_before * chunk_len :], rows, rows[: n_after * chunk_len]]
         )
-        return cls(rows, near, n_empty, chunk_len, n_chunks, n_before, n_window, causal)
+        return cls(rows, near, n_empty, chunk_len, n_chunks, n_before, n_window, causal, scale)
 
     def groups(self) -> Iterator[tuple[int, int]]:
         """Ranges of chunks whose scores are computed at once."""
@@ -217,7 +233,10 @@ def _attend(
         scores = circle.scores(q, k, start, end, times)
         if with_total:
             total[start:end] = scores.logsumexp(dim=-1)
-        torch.bmm(scores.softmax(dim=-1), v[start:end], out=out[start:end])
+        weights = scores.softmax(dim=-1)
+        if circle.scale is not None:
+            weights.mul_(circle.scale)
+        torch.bmm(weights, v[start:end], out=out[start:end])
     return out.flatten(0, 1), total.flatten()
 
 
@@ -237,8 +256,11 @@ def _attend_backward(
     dv = v.new_zeros(circle.n_chunks + n_window - 1, size, v.shape[-1])
     for start, end in circle.groups():
         weights = circle.scores(q, k, start, end, times).softmax(dim=-1)
-        dv_near = torch.bmm(weights.transpose(1, 2), g[start:end])
+        scaled = weights if circle.scale is None else weights * circle.scale
+        dv_near = torch.bmm(scaled.transpose(1, 2), g[start:end])
         dscores = torch.bmm(g[start:end], v[start:end].transpose(1, 2))
+        if circle.scale is not None:
+            dscores.mul_(circle.scale)
         dscores.sub_(g_dot_out[start:end]).mul_(weights)
         torch.bmm(dscores, k[start:end], out=dq[start:end])
         dk_near = torch.bmm(dscores.transpose(1, 2), q[start:end])

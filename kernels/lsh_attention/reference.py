@@ -59,6 +59,7 @@ def lsh_attention(
     n_chunks_before: int = 1,
     n_chunks_after: int = 0,
     causal: bool = False,
+    weight_scale: Tensor | None = None,
     as_published: bool = False,
 ) -> Tensor:
     """Attends from each query to the keys in and around its chunk of the bucket-sorted sequence.
@@ -77,6 +78,9 @@ def lsh_attention(
         n_chunks_before: Chunks before its own that a query attends to.
         n_chunks_after: Chunks after it.
         causal: Whether keys later in time are out of reach.
+        weight_scale: What the weights of any chunk are multiplied by, zero where they are dropped,
+            [B, H, C, W * C] for chunks of C that reach W of them, by place in the chunk and in
+            those that it reaches; None for ones. The weights of rounds stay as they are.
         as_published: Behave as the published code, where it differs (see below).
     Returns:
         [B, H, L, V], dtype of v; zero at padded positions.
@@ -89,7 +93,8 @@ def lsh_attention(
         Here an example's outputs depend neither on its padding nor on the rest of the batch. Half
         precision is computed in float32.
     """
-    check_shapes(qk, v, buckets, mask, chunk_len, n_chunks_before, n_chunks_after)
+    window = (chunk_len, n_chunks_before, n_chunks_after)
+    check_shapes(qk, v, buckets, mask, window, weight_scale)
     batch, _, length, _ = qk.shape
     if mask is None:
         mask = torch.ones(batch, length, dtype=torch.bool, device=qk.device)
@@ -99,8 +104,9 @@ def lsh_attention(
             at_least_float32(v),
             buckets,
             mask,
-            (chunk_len, n_chunks_before, n_chunks_after),
+            window,
             causal,
+            weight_scale,
             as_published,
         )
     return out.to(v.dtype)
@@ -113,6 +119,7 @@ def _attend(
     mask: Tensor,
     window: tuple[int, int, int],
     causal: bool,
+    weight_scale: Tensor | None,
     as_published: bool,
 ) -> Tensor:
     chunk_len, n_chunks_before, n_chunks_after = window
@@ -155,7 +162,10 @@ def _attend(
     if causal:
         blocked = blocked | (time[..., :, None] < time_k[..., None, :])
     scores = scores - MASK_PENALTY * blocked
-    out = (scores.softmax(dim=-1) @ v_near).flatten(3, 4)
+    weights = scores.softmax(dim=-1)
+    if weight_scale is not None:
+        weights = weights * weight_scale[:, :, None, None]
+    out = (weights @ v_near).flatten(3, 4)
     weight = scores.logsumexp(dim=-1).flatten(3, 4)  # [B, H, R, n * C]
     if as_published:
         order, weight = (item.view(batch, n_heads, n_rounds, length) for item in (order, weight))
@@ -173,11 +183,14 @@ def check_shapes(
     v: Tensor,
     buckets: Tensor,
     mask: Tensor | None,
-    chunk_len: int,
-    n_chunks_before: int,
-    n_chunks_after: int,
+    window: tuple[int, int, int],
+    weight_scale: Tensor | None,
 ) -> None:
-    """Raises a ValueError if the arguments of `lsh_attention` do not fit one another."""
+    """Raises a ValueError if the arguments of `lsh_attention` do not fit one another.
+
+    `window` is the length of a chunk and the numbers of chunks before and after it.
+    """
+    chunk_len, n_chunks_before, n_chunks_after = window
     if qk.shape[:3] != v.shape[:3]:
         raise ValueError(f"qk {tuple(qk.shape)} and v {tuple(v.shape)} differ in [B, H, L]")
     batch, n_heads, length, _ = qk.shape
@@ -192,6 +205,9 @@ def check_shapes(
             f"chunk_len ({chunk_len}) must be positive, n_chunks_before ({n_chunks_before}) and"
             f" n_chunks_after ({n_chunks_after}) not negative"
         )
+    scaled = (batch, n_heads, chunk_len, chunk_len * (n_chunks_before + n_chunks_after + 1))
+    if weight_scale is not None and weight_scale.shape != scaled:
+        raise ValueError(f"weight_scale {tuple(weight_scale.shape)} must be {list(scaled)}")
 
 
 def at_least_float32(x: Tensor) -> Tensor:

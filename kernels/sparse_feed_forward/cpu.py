@@ -23,10 +23,12 @@ def sparse_feed_forward(
     *,
     selection: Selection,
     choice: Tensor | None = None,
+    multiply_by_controller: bool = False,
 ) -> Tensor:
     """Computes what `kernels.sparse_feed_forward.reference.sparse_feed_forward` defines.
 
-    It keeps two numbers a unit for the backward pass if the selection is soft, else one.
+    For the backward pass it keeps one number a unit if the gradient of the softmax is asked for,
+    one more if the selection is soft, else one a block.
     """
     check_shapes(x, logits, w1, w2)
     if selection == "soft":
@@ -34,7 +36,15 @@ def sparse_feed_forward(
     else:
         choice = (logits.argmax(dim=-1) if choice is None else choice.long())[..., None]
     return _SparseFeedForward.apply(  # pyright: ignore[reportReturnType]
-        x, logits, w1, w2, b2, selection, choice, torch.is_grad_enabled()
+        x,
+        logits,
+        w1,
+        w2,
+        b2,
+        selection,
+        choice,
+        multiply_by_controller and choice is not None,
+        torch.is_grad_enabled(),
     )
 
 
@@ -50,14 +60,16 @@ class _SparseFeedForward(torch.autograd.Function):
         b2: Tensor,
         selection: Selection,
         choice: Tensor | None,
+        multiply: bool,
         keep: bool,
     ) -> Tensor:
         blocks = logits.shape[1:]
+        has_soft = choice is None or multiply or (keep and selection == "straight_through")
         out = x.new_empty(x.shape[0], b2.shape[0])
         kept_units, kept_soft = [], []
         for start, end in _ranges(x.shape[0], w1.shape[0]):
             units = torch.mm(x[start:end], w1.T).view(-1, *blocks).relu_()
-            if selection != "hard":
+            if has_soft:
                 kept_soft.append(logits[start:end].softmax(dim=-1))
             if choice is None:
                 active = units * kept_soft[-1]
@@ -65,13 +77,14 @@ class _SparseFeedForward(torch.autograd.Function):
                 chosen = choice[start:end]
                 active = torch.zeros_like(units)
                 units = units.gather(-1, chosen)  # [T, G, 1]
-                active.scatter_(-1, chosen, units)
+                scaled = units * kept_soft[-1].gather(-1, chosen) if multiply else units
+                active.scatter_(-1, chosen, scaled)
             torch.addmm(b2, active.flatten(1), w2, out=out[start:end])
             if keep:
                 kept_units.append(units)
             else:
                 kept_soft.clear()
-        ctx.selection = selection
+        ctx.selection, ctx.has_soft, ctx.multiply = selection, has_soft, multiply
         ctx.n_parts = len(kept_units)
         ctx.save_for_backward(x, w1, w2, choice, *kept_units, *kept_soft)
         ctx.blocks = blocks
@@ -86,8 +99,7 @@ class _SparseFeedForward(torch.autograd.Function):
         x, w1, w2, choice, *kept = ctx.saved_tensors
         kept_units, kept_soft = kept[: ctx.n_parts], kept[ctx.n_parts :]
         dx, dw1, dw2 = torch.empty_like(x), torch.zeros_like(w1), torch.zeros_like(w2)
-        has_soft = ctx.selection != "hard"
-        dlogits = x.new_empty(x.shape[0] if has_soft else 0, *ctx.blocks)
+        dlogits = x.new_empty(x.shape[0] if ctx.has_soft else 0, *ctx.blocks)
         for part, (start, end) in enumerate(_ranges(x.shape[0], w1.shape[0])):
             units = kept_units[part]
             dactive = torch.mm(grad[start:end], w2.T).view(-1, *ctx.blocks)
@@ -100,19 +112,24 @@ class _SparseFeedForward(torch.autograd.Function):
                 dunits = dactive.mul_(soft).mul_(units > 0)
             else:
                 chosen = choice[start:end]
-                active = torch.zeros_like(dactive).scatter_(-1, chosen, units)
-                dchosen = dactive.gather(-1, chosen).mul_(units > 0)
+                share = kept_soft[part].gather(-1, chosen) if ctx.has_soft else None
+                dchosen, scaled = dactive.gather(-1, chosen).mul_(units > 0), units
+                if share is not None and ctx.multiply:
+                    dchosen, scaled = dchosen.mul_(share), units * share
+                active = torch.zeros_like(dactive).scatter_(-1, chosen, scaled)
                 dunits = dactive.zero_().scatter_(-1, chosen, dchosen)
-                if has_soft:
-                    soft = kept_soft[part]
-                    along = dchosen.mul_(units).mul_(soft.gather(-1, chosen))
-                    torch.mul(soft, -along, out=dlogits[start:end])
+                if share is not None:
+                    along = dchosen.mul_(units)
+                    if ctx.selection == "straight_through":  # else it holds the share already
+                        along.mul_(share)
+                    torch.mul(kept_soft[part], -along, out=dlogits[start:end])
                     dlogits[start:end].scatter_add_(-1, chosen, along)
             dunits, active = dunits.flatten(1), active.flatten(1)
             torch.mm(dunits, w1, out=dx[start:end])
             dw1.addmm_(dunits.T, x[start:end])
             dw2.addmm_(active.T, grad[start:end])
-        return dx, dlogits if has_soft else None, dw1, dw2, grad.sum(dim=0), None, None, None
+        dlogits = dlogits if ctx.has_soft else None
+        return dx, dlogits, dw1, dw2, grad.sum(dim=0), None, None, None, None
 
 
 def _ranges(n_tokens: int, n_units: int) -> list[tuple[int, int]]:

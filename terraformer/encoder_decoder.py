@@ -1,0 +1,159 @@
+"""Encoder and decoder over tokens: Terraformer, and Transformers with cross-attention."""
+
+from __future__ import annotations
+
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+
+from terraformer.blocks import Stack, mean
+from terraformer.config import EncoderDecoderConfig
+from terraformer.embedding import embed_tokens
+from terraformer.join import Joined
+from terraformer.language_model import START_ID, TokenState, build_stack, shift_right
+from terraformer.positions import build_positions
+from terraformer.residual import Memory, ResidualStack
+from terraformer.reversible import Streams
+from terraformer.vocabulary_head import build_head, token_loss
+
+
+class EncoderDecoder(nn.Module):
+    """Predicts each token of a target from the source and the target's tokens before it.
+
+    Without cross-attention in its config, the decoder is causal over [source states ‖ target
+    states], joined without padding between them: a Terraformer. With it, the decoder reads the
+    target alone and attends to the source: a Scaling or Switch Transformer.
+
+    Args:
+        config: Of the model.
+        recompute: Whether training of reversible layers recomputes activations.
+    Source: Jaszczur et al. 2021, arXiv:2111.12763; google/trax ConfigurableTerraformer and
+        ConfigurableTransformer.
+    """
+
+    def __init__(self, config: EncoderDecoderConfig, recompute: bool = True) -> None:
+        super().__init__()
+        self.config = config
+        d_model, dropout, eps = config.d_model, config.dropout, config.layer_norm_epsilon
+        self.joins = config.decoder.cross_attention is None
+        self.embedding = embed_tokens(config.vocab_size, d_model)
+        self.source_positions = build_positions(config.source_positions, d_model)
+        self.target_positions = build_positions(config.target_positions, d_model)
+        self.encoder = build_stack(config.encoder, d_model, False, dropout, eps, recompute)
+        self.bridge = None
+        if not self.joins:
+            self.bridge = nn.LayerNorm(d_model, eps=eps)
+        elif not config.pass_both_streams:
+            dense = nn.Linear(d_model, d_model)
+            nn.init.xavier_uniform_(dense.weight)
+            nn.init.normal_(dense.bias, std=1e-6)
+            self.bridge = nn.Sequential(dense, nn.LayerNorm(d_model, eps=eps))
+        self.decoder = build_stack(config.decoder, d_model, True, dropout, eps, recompute)
+        self.norm = nn.LayerNorm(d_model, eps=eps)
+        self.head = build_head(config.head, d_model, config.vocab_size)
+        self.dropout = nn.Dropout(dropout)
+
+    def encode(self, source_ids: Tensor, source_mask: Tensor | None = None) -> Streams:
+        """Returns the source's states, two streams of [B, S, D]; the same twice if there is one."""
+        x = self._embed(source_ids, self.source_positions, 0)
+        if isinstance(self.encoder, Stack):
+            streams = self.encoder.streams(x, x, source_mask)
+        else:
+            streams = (x, x) = (self.encoder(x, source_mask),) * 2
+        if self.bridge is None:
+            return streams
+        bridged = self.bridge(mean(streams))
+        return bridged, bridged
+
+    def forward(
+        self,
+        source_ids: Tensor,
+        target_ids: Tensor,
+        source_mask: Tensor | None = None,
+        target_mask: Tensor | None = None,
+    ) -> Tensor:
+        """Returns the states from which each target token is predicted.
+
+        Args:
+            source_ids: [B, S], int64.
+            target_ids: [B, T], int64.
+            source_mask: [B, S], True for real tokens, padding at the end; all are real if None.
+            target_mask: The same for the target, [B, T].
+        Returns:
+            [B, T, D]; position t knows the source and target_ids[:, :t].
+        """
+        source = self.encode(source_ids, source_mask)
+        target = self._embed(shift_right(target_ids), self.target_positions, 0)
+        if isinstance(self.decoder, ResidualStack):
+            out = self.decoder(target, target_mask, Memory(source[0], source_mask))
+        else:
+            joined = Joined.of(_mask(source_ids, source_mask), _mask(target_ids, target_mask))
+            x1, x2 = (joined.join(stream, target) for stream in source)
+            out = joined.second(mean(self.decoder.streams(x1, x2, joined.mask)))
+        return self.norm(out)
+
+    def logits(
+        self,
+        source_ids: Tensor,
+        target_ids: Tensor,
+        source_mask: Tensor | None = None,
+        target_mask: Tensor | None = None,
+    ) -> Tensor:
+        """Returns the logits of each target token, [B, T, vocab_size]; arguments of `forward`."""
+        return self.head(self(source_ids, target_ids, source_mask, target_mask))
+
+    def loss(
+        self,
+        source_ids: Tensor,
+        target_ids: Tensor,
+        source_mask: Tensor | None = None,
+        target_mask: Tensor | None = None,
+    ) -> Tensor:
+        """Returns the mean cross-entropy of the real target tokens, in nats, a scalar."""
+        states = self(source_ids, target_ids, source_mask, target_mask)
+        return token_loss(self.head, states, target_ids, target_mask)
+
+    @torch.no_grad()
+    def begin(
+        self, source_ids: Tensor, source_mask: Tensor | None = None
+    ) -> tuple[Tensor, TokenState]:
+        """Reads the source in evaluation.
+
+        Args:
+            source_ids: [B, S], int64; B is 1 where the decoder joins source and target.
+            source_mask: [B, S], True for real tokens, padding at the end; all are real if None.
+        Returns:
+            Logits of the first target token, [B, vocab_size]; the state from which `step` goes on.
+        Raises:
+            ValueError: if several sources are given to a decoder that joins.
+        """
+        if self.joins:
+            if len(source_ids) != 1:
+                raise ValueError(
+                    f"source_ids of {len(source_ids)} documents: a decoder that joins source and "
+                    "target decodes one at a time"
+                )
+            if source_mask is not None:
+                source_ids = source_ids[:, : int(source_mask.sum())]
+            streams = self.encode(source_ids)
+            _, layers = cast(Stack, self.decoder).prefill_streams(*streams)
+        else:
+            memory = Memory(self.encode(source_ids, source_mask)[0], source_mask)
+            layers = cast(ResidualStack, self.decoder).begin(memory)
+        return self.step(source_ids.new_full((len(source_ids),), START_ID), TokenState(0, layers))
+
+    @torch.no_grad()
+    def step(self, ids_t: Tensor, state: TokenState) -> tuple[Tensor, TokenState]:
+        """Reads one more target token, [B], int64; returns the logits of the next and the state."""
+        x_t = self._embed(ids_t[:, None], self.target_positions, state.position)[:, 0]
+        out, layers = self.decoder.step(x_t, state.layers)
+        return self.head(self.norm(out)), TokenState(state.position + 1, layers)
+
+    def _embed(self, ids: Tensor, positions: nn.Module | None, start: int) -> Tensor:
+        x = self.dropout(self.embedding(ids))
+        return x if positions is None else positions(x, start)
+
+
+def _mask(ids: Tensor, mask: Tensor | None) -> Tensor:
+    return torch.ones_like(ids, dtype=torch.bool) if mask is None else mask
