@@ -28,29 +28,42 @@ from terraformer.language_model import LanguageModel
 class TrainingSettings:
     """How each of the models is trained.
 
+    The learning rate rises linearly, stays, and over the last `decay` of the steps falls linearly
+    to 0, so that a longer run begins as a shorter one.
+
     Attributes:
         n_tokens: To train on, each seen once.
+        evaluation_tokens: Trained on from one validation to the next.
         length: Tokens of a window, L.
         batch_size: Windows of a step.
-        learning_rate: At its highest, after the warm-up; it then falls linearly to 0.
+        learning_rate: At its highest.
         warmup_steps: Steps over which it rises.
-        n_evaluations: Times that the validation loss is taken, evenly spread.
+        decay: Share of the steps over which it falls.
         seed: Of initial weights, noise and the order of windows.
     """
 
     n_tokens: int
+    evaluation_tokens: int = 500_000
     length: int = 256
     batch_size: int = 4
     learning_rate: float = 2e-3
     warmup_steps: int = 200
-    n_evaluations: int = 16
+    decay: float = 0.3
     seed: int = 0
 
     @property
+    def tokens_of_step(self) -> int:
+        return self.length * self.batch_size
+
+    @property
+    def interval(self) -> int:
+        """Steps from one validation to the next."""
+        return max(1, self.evaluation_tokens // self.tokens_of_step)
+
+    @property
     def n_steps(self) -> int:
-        """Steps of whole batches, a multiple of `n_evaluations`."""
-        steps = self.n_tokens // (self.length * self.batch_size)
-        return steps // self.n_evaluations * self.n_evaluations
+        """Whole steps, up to the last validation."""
+        return self.n_tokens // self.tokens_of_step // self.interval * self.interval
 
 
 @dataclass(frozen=True)
@@ -119,7 +132,7 @@ def train_side_by_side(
     """Trains each model, in a process of its own, and returns them by name.
 
     A model that `folder` holds already is not trained again, one that was cut short goes on from
-    its last evaluation.
+    its last evaluation; `require_same_run` makes sure that they are the ones asked for.
 
     Args:
         configs: The models, by the name of their folder in `folder`.
@@ -128,10 +141,7 @@ def train_side_by_side(
         folder: Keeps checkpoints and results.
         n_processes: Models at once.
         n_threads: Threads of each.
-    Raises:
-        DataError: if `folder` holds models of other configs or settings.
     """
-    require_same_run(folder, configs, settings)
     jobs = [
         (name, config, settings, corpus, folder / name, n_threads, place)
         for place, (name, config) in enumerate(configs.items())
@@ -199,11 +209,12 @@ def train_model(
     trainer.remove_callback(PrinterCallback)
     last = get_last_checkpoint(str(folder)) if folder.exists() else None
     trainer.train(resume_from_checkpoint=last)
-    tokens_a_step = settings.batch_size * settings.length
     trained = TrainedModel(
         sum(weight.numel() for weight in model.parameters()),
         [
-            Evaluation(int(entry["step"]) * tokens_a_step, entry["eval_loss"], entry["seconds"])
+            Evaluation(
+                int(entry["step"]) * settings.tokens_of_step, entry["eval_loss"], entry["seconds"]
+            )
             for entry in trainer.state.log_history
             if "eval_loss" in entry
         ],
@@ -214,7 +225,6 @@ def train_model(
 
 def _training_arguments(settings: TrainingSettings, folder: Path) -> TrainingArguments:
     on_gpu = torch.cuda.is_available()
-    interval = settings.n_steps // settings.n_evaluations
     return TrainingArguments(
         output_dir=str(folder),
         max_steps=settings.n_steps,
@@ -222,15 +232,19 @@ def _training_arguments(settings: TrainingSettings, folder: Path) -> TrainingArg
         per_device_eval_batch_size=4 * settings.batch_size,
         train_sampling_strategy="sequential",  # Windows have been shuffled
         learning_rate=settings.learning_rate,
-        lr_scheduler_type="linear",
+        lr_scheduler_type="warmup_stable_decay",
+        lr_scheduler_kwargs={
+            "num_decay_steps": round(settings.decay * settings.n_steps),
+            "decay_type": "linear",
+        },
         warmup_steps=settings.warmup_steps,
         adam_beta2=0.98,
         weight_decay=0.0,
         max_grad_norm=1.0,
         logging_strategy="no",
         eval_strategy="steps",
-        eval_steps=interval,
-        save_steps=interval,
+        eval_steps=settings.interval,
+        save_steps=settings.interval,
         save_total_limit=1,
         prediction_loss_only=True,
         remove_unused_columns=False,

@@ -47,6 +47,11 @@ class Measurement:
     before_bytes: int
     peak_bytes: int
 
+    @property
+    def run_bytes(self) -> int:
+        """What the run added at its peak."""
+        return self.peak_bytes - self.before_bytes
+
 
 @dataclass(frozen=True)
 class Refusal:
@@ -87,9 +92,9 @@ def measure(
         while not receiver.poll(_LOOK_EVERY):
             with contextlib.suppress(psutil.NoSuchProcess):
                 if watched.memory_info().rss > limit_bytes:
-                    return Refusal(f"over {limit_bytes / 2**30:.0f} GiB")
+                    return Refusal(f"over {limit_bytes / 2**30:.3g} GiB")
             if time.monotonic() - start > limit_seconds:
-                return Refusal(f"over {limit_seconds / 60:.0f} minutes")
+                return Refusal(f"over {limit_seconds / 60:.3g} minutes")
         return receiver.recv()
     except EOFError:
         process.join()

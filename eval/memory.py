@@ -38,17 +38,19 @@ def measure_layers(
         sizes: Of all of them, but for the depth.
         limits: Of `measure`.
     Returns:
-        One row a kind and depth; `growth` is what the step takes relative to the first depth.
+        One row a kind and depth; `growth` is step_gib relative to the first depth measured.
     """
     rows = []
     for kind in kinds:
         first = None
         for n_layers in tqdm(layers, desc=kind, file=sys.stderr):
             result = measure(prepare_stack, kind, replace(sizes, n_layers=n_layers), **limits)
-            row = {"stack": kind, "layers": n_layers, "tokens": sizes.n_source, **_columns(result)}
-            first = first or row["step_gib"]
-            row["growth"] = first and row["step_gib"] and round(row["step_gib"] / first, 2)
-            rows.append(row)
+            growth = None
+            if isinstance(result, Measurement):
+                first = first or result
+                growth = round(result.run_bytes / first.run_bytes, 2)
+            row = {"stack": kind, "layers": n_layers, "tokens": sizes.n_source, "growth": growth}
+            rows.append(row | _columns(result))
     return rows
 
 
@@ -83,7 +85,7 @@ def _columns(result: Measurement | Refusal) -> dict[str, Any]:
     return {
         "parameters_m": round(result.n_parameters / 1e6, 1),
         "seconds": round(result.seconds, 1),
-        "step_gib": round((result.peak_bytes - result.before_bytes) / _GIB, 3),
+        "step_gib": round(result.run_bytes / _GIB, 3),
         "total_gib": round(result.peak_bytes / _GIB, 3),
         "note": "",
     }
@@ -109,7 +111,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command and returns its exit status."""
     parser = _parser()
     options = parser.parse_args(arguments)
-    options.what = options.what or ["layers", "models"]
     for option, value in (("--tokens", options.tokens), ("--target-tokens", options.target_tokens)):
         if value % CHUNK_LEN:
             parser.error(f"{option} ({value}) must be a multiple of {CHUNK_LEN}")
@@ -136,11 +137,11 @@ def _run(options: argparse.Namespace) -> None:
         n_target=options.target_tokens,
     )
     tables = {}
-    if "layers" in options.what:
+    if options.what in ("layers", "all"):
         stack_sizes = replace(sizes, n_source=options.stack_tokens)
         tables["layers"] = measure_layers(options.depths, STACKS, stack_sizes, **limits)
         print(format_rows(tables["layers"]), flush=True)
-    if "models" in options.what:
+    if options.what in ("models", "all"):
         tables["models"] = measure_systems(options.systems, sizes, **limits)
         print(format_rows(tables["models"]), flush=True)
     if options.report:
@@ -175,10 +176,11 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "what",
-        nargs="*",
-        choices=("layers", "models"),
+        nargs="?",
+        choices=("layers", "models", "all"),
+        default="all",
         help="layers: our stacks by their depth, reversible and not; models: Terraformer, LED and "
-        "Reformer on one long document (default: both)",
+        "Reformer on one long document (default: all)",
     )
     parser.add_argument(
         "--depths",

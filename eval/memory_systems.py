@@ -21,6 +21,7 @@ from terraformer.stack_config import SRUConfig, StackConfig
 
 CHUNK_LEN = 64  # of hash-sorted chunks, ours and the Reformer's
 _FEED_FORWARD_CHUNK_LEN = 2048
+_LED_WINDOW = 512  # its default
 
 
 @dataclass(frozen=True)
@@ -90,7 +91,7 @@ def prepare_terraformer(sizes: Sizes) -> Work:
 
 
 def prepare_led(sizes: Sizes, checkpointing: bool) -> Work:
-    """Prepares a training step of transformers' LED, windows of 512 and one global token.
+    """Prepares a training step of transformers' LED: windows and one global token.
 
     Args:
         sizes: Of the model.
@@ -101,7 +102,7 @@ def prepare_led(sizes: Sizes, checkpointing: bool) -> Work:
     torch.manual_seed(0)
     config = LEDConfig(
         vocab_size=sizes.vocab_size,
-        max_encoder_position_embeddings=sizes.n_source,
+        max_encoder_position_embeddings=max(sizes.n_source, _LED_WINDOW),
         max_decoder_position_embeddings=sizes.n_target,
         encoder_layers=sizes.n_layers,
         decoder_layers=sizes.n_layers,
@@ -110,12 +111,12 @@ def prepare_led(sizes: Sizes, checkpointing: bool) -> Work:
         encoder_ffn_dim=sizes.d_ff,
         decoder_ffn_dim=sizes.d_ff,
         d_model=sizes.d_model,
-        attention_window=512,
+        attention_window=_LED_WINDOW,
         use_cache=False,
     )
     model = LEDForConditionalGeneration(config).train()
     if checkpointing:
-        model.gradient_checkpointing_enable({"use_reentrant": False})
+        model.gradient_checkpointing_enable()
     source, target = _ids(sizes)
     global_mask = torch.zeros_like(source)
     global_mask[:, 0] = 1

@@ -11,12 +11,13 @@ import argparse
 import json
 import sys
 from collections.abc import Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from eval.command import positive, require_folder_of
 from eval.corpus import CorpusSettings, prepare_corpus
+from eval.feed_forward_size import count_weights, count_weights_read, match_units
 from eval.language_training import (
     TrainedModel,
     TrainingSettings,
@@ -34,41 +35,6 @@ from terraformer.stack_config import StackConfig
 
 CLOSE_ENOUGH = 0.05
 """Nats a token within which sparse is said to reach dense."""
-
-
-def count_weights(config: DenseFFConfig | SparseFFConfig, d_model: int) -> int:
-    """Returns the parameters of a feed-forward layer."""
-    projections = 2 * d_model * config.d_ff + d_model + config.d_ff
-    if isinstance(config, DenseFFConfig):
-        return projections
-    return projections + config.d_lowrank * (d_model + config.d_ff)
-
-
-def count_weights_read(config: DenseFFConfig | SparseFFConfig, d_model: int) -> int:
-    """Returns the parameters of a feed-forward layer that decoding one token reads."""
-    weights = count_weights(config, d_model)
-    if isinstance(config, DenseFFConfig):
-        return weights
-    resting = config.d_ff - config.d_ff // config.block_size
-    return weights - 2 * d_model * resting
-
-
-def match_units(sparse: SparseFFConfig, dense: DenseFFConfig, d_model: int) -> SparseFFConfig:
-    """Returns `sparse` with the most units at which it has no more parameters than `dense`.
-
-    Raises:
-        ValueError: if its controller alone has more.
-    """
-    block = replace(sparse, d_ff=sparse.block_size)
-    of_a_block = count_weights(replace(sparse, d_ff=2 * sparse.block_size), d_model)
-    of_a_block -= count_weights(block, d_model)
-    n_blocks = 1 + (count_weights(dense, d_model) - count_weights(block, d_model)) // of_a_block
-    if n_blocks < 1:
-        raise ValueError(
-            f"d_lowrank ({sparse.d_lowrank}) and block_size ({sparse.block_size}) leave no units "
-            f"of {dense.d_ff} in d_ff"
-        )
-    return replace(sparse, d_ff=n_blocks * sparse.block_size)
 
 
 def build_configs(options: argparse.Namespace) -> dict[str, LanguageModelConfig]:
@@ -149,7 +115,7 @@ def draw(path: Path, losses: Sequence[dict[str, Any]], title: str) -> None:
 
     panels = [
         Panel("validation loss,\nnats a token", [curve("dense"), curve("sparse")]),
-        Panel("sparse − dense,\nnats a token", [curve("difference")], limit=CLOSE_ENOUGH),
+        Panel("sparse − dense\n(dashed: 0.05)", [curve("difference")], limit=CLOSE_ENOUGH),
     ]
     save_panels(path, panels, title=title, x_label="million tokens trained on")
 
@@ -175,11 +141,12 @@ def _run(options: argparse.Namespace, configs: dict[str, LanguageModelConfig]) -
         batch_size=options.batch_size,
         learning_rate=options.learning_rate,
         warmup_steps=options.warmup_steps,
-        n_evaluations=options.evaluations,
+        evaluation_tokens=options.evaluation_tokens,
         seed=options.seed,
     )
     require_same_run(options.folder, configs, settings)
-    corpus = CorpusSettings(options.vocab_size, options.tokens, options.validation_tokens)
+    n_train = max(options.tokens, options.corpus_tokens)
+    corpus = CorpusSettings(options.vocab_size, n_train, options.validation_tokens)
     prepare_corpus(options.folder / "corpus", corpus, options.data)
     trained = train_side_by_side(
         configs,
@@ -225,21 +192,28 @@ def _parser() -> argparse.ArgumentParser:
         )
 
     number("--tokens", 10_000_000, "tokens to train on")
+    number("--corpus-tokens", 10_000_000, "tokens prepared, more if more are trained on")
     number("--validation-tokens", 100_000, "tokens to validate on")
+    number("--evaluation-tokens", 500_000, "tokens trained on from one validation to the next")
     number("--vocab-size", 2048, "pieces of the tokenizer")
     number("--layers", 2, "blocks of a model")
     number("--d-model", 128, "width")
     number("--heads", 4, "heads of attention")
     number("--d-ff", 1024, "units of the dense layer; the sparse one has fewer, for its controller")
-    number("--block-size", 8, "units of a block, of which one is active")
+    number("--block-size", 16, "units of a block, of which one is active")
     number("--d-lowrank", 32, "width of the controller")
     number("--length", 256, "tokens of a window")
     number("--batch-size", 4, "windows of a step")
     number("--warmup-steps", 200, "steps over which the learning rate rises")
-    number("--evaluations", 16, "times that the validation loss is taken")
     number("--processes", 2, "models trained at once")
     number("--threads", 1, "threads of each")
-    parser.add_argument("--quant-prob", type=float, default=1.0, help="(default: %(default)s)")
+    parser.add_argument(
+        "--quant-prob",
+        type=float,
+        default=1.0,
+        metavar="P",
+        help="share of the steps that train with one active unit (default: %(default)s)",
+    )
     parser.add_argument("--learning-rate", type=float, default=2e-3, help="(default: %(default)s)")
     parser.add_argument("--seed", type=int, default=0, help="(default: %(default)s)")
     parser.add_argument("--data", help="folder of Parquet files (default: TERRAFORMER_DATA)")

@@ -88,8 +88,10 @@ def cut_gaps(
 class GapSentences:
     """Makes a pair of an article, "random" gaps drawn anew at every epoch.
 
+    The sentinel is the tokenizer's last piece, one of its rarest, as in span corruption.
+
     Args:
-        vocab_size: Pieces of the tokenizer; the last of them is the sentinel.
+        vocab_size: Pieces of the tokenizer.
         seed: Of "random".
         share: See `choose_gaps`.
         strategy: See `choose_gaps`.

@@ -163,12 +163,10 @@ def load_examples(
     n_episodes = _lengths(examples, "episodes")
     keep = n_episodes > 0
     if max_tokens is not None:
+        n_long = int((keep & (n_tokens > max_tokens)).sum())
         keep &= n_tokens <= max_tokens
-        _LOG.warning(
-            "%d documents longer than %d tokens are left out",
-            (n_tokens > max_tokens).sum(),
-            max_tokens,
-        )
+        if n_long:
+            _LOG.warning("%d documents are left out: longer than %d tokens", n_long, max_tokens)
     examples = examples.add_column("n_tokens", n_tokens.tolist())
     return examples.select(np.flatnonzero(keep)[:limit]).with_format("numpy")
 

@@ -94,7 +94,8 @@ class CorruptedWindows(Dataset[TokenPair]):
         windows: The text, without end-of-sequences.
         vocab_size: Pieces of the tokenizer.
         seed: Of the noise.
-    Differs: pads to the longest of a batch, where the published code pads to 512 and 256 always.
+    Differs: windows of a document are of like length, where the published chunks are full but the
+        last; a batch is padded to the longest of it, not to 512 and 256 always.
     """
 
     def __init__(self, windows: TokenWindows, vocab_size: int, seed: int) -> None:

@@ -5,12 +5,10 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, ClassVar, Literal, NamedTuple
+from typing import Any, ClassVar, Literal, NamedTuple, Protocol
 
 import numpy as np
-from datasets import Dataset as Table
 from torch import Tensor, nn
-from torch.utils.data import Dataset
 
 from finetune.gap_sentences import GapSentences
 from finetune.objectives import ExtractCollator, ExtractObjective
@@ -34,6 +32,14 @@ from terraformer.config import (
 from terraformer.tokenizer import EOS_ID
 
 
+class Examples(Protocol):
+    """A data set that the Trainer takes, PyTorch's or Hugging Face's."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, index: int, /) -> Any: ...
+
+
 class TrainingData(NamedTuple):
     """What the Trainer reads.
 
@@ -43,8 +49,8 @@ class TrainingData(NamedTuple):
         draws: What is drawn anew at every epoch, if anything.
     """
 
-    train: Dataset | Table
-    validation: Dataset | Table
+    train: Examples
+    validation: Examples
     collate: Callable[[Sequence[Any]], dict[str, Tensor]]
     draws: DrawsByEpoch | None = None
 
@@ -185,7 +191,10 @@ TASKS: dict[str, type[Task]] = {
 
 
 def article_and_abstract(article: dict[str, Any]) -> TokenPair:
-    """Returns a row of `finetune.article` as source and its abstract as target."""
+    """Returns a row of `finetune.article` as source and its abstract as target.
+
+    Differs: an end-of-sequence follows the article; in the published code it was a padding id.
+    """
     ids, abstract = (article[name].astype(np.int64) for name in ("ids", "abstract_ids"))
     return TokenPair(np.append(ids, EOS_ID), np.append(abstract, EOS_ID))
 

@@ -29,6 +29,7 @@ from finetune.start import choose_config, find_tokenizer, load_teacher, start_we
 from finetune.task import TASKS, Task
 from finetune.trainer import FamilyTrainer, NewDraws, Schedule, WeightAverage
 from finetune.training_data import DataOptions
+from finetune.window import MIN_WINDOW
 from terraformer.build import build_model
 from terraformer.checkpoint import load_model, save_checkpoint
 from terraformer.reversible import ReversibleSequence
@@ -211,8 +212,12 @@ def command_line() -> argparse.ArgumentParser:
 
 def main() -> int:
     logging.basicConfig(format="%(message)s")
-    logging.getLogger("finetune").setLevel(logging.INFO)
-    arguments = command_line().parse_args()
+    is_main = os.environ.get("LOCAL_RANK", "0") == "0"
+    logging.getLogger("finetune").setLevel(logging.INFO if is_main else logging.ERROR)
+    parser = command_line()
+    arguments = parser.parse_args()
+    if arguments.window < MIN_WINDOW:
+        parser.error(f"--window ({arguments.window}) must be at least {MIN_WINDOW}")
     if arguments.output is None:
         arguments.output = Path("runs") / arguments.task
     return exit_status("finetune.train", lambda: train(arguments))

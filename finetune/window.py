@@ -10,6 +10,8 @@ from torch.utils.data import Dataset
 
 from terraformer.tokenizer import EOS_ID
 
+MIN_WINDOW = 3  # so that halves of what is longer hold two tokens
+
 
 class TokenWindows(Dataset[NDArray[np.int64]]):
     """Every document cut into windows of about the same length.
@@ -19,7 +21,7 @@ class TokenWindows(Dataset[NDArray[np.int64]]):
 
     Args:
         documents: Rows with token ids, [L], in the column "ids".
-        max_len: Most tokens of a window, at least 3.
+        max_len: Most tokens of a window, at least MIN_WINDOW.
         with_end: Whether an end-of-sequence follows the last token of each document.
         limit: Only so many windows, spread evenly over all.
     """
@@ -27,8 +29,8 @@ class TokenWindows(Dataset[NDArray[np.int64]]):
     def __init__(
         self, documents: Table, max_len: int, *, with_end: bool, limit: int | None = None
     ) -> None:
-        if max_len < 3:
-            raise ValueError(f"max_len ({max_len}) must be at least 3")
+        if max_len < MIN_WINDOW:
+            raise ValueError(f"max_len ({max_len}) must be at least {MIN_WINDOW}")
         self._ids = documents.data.column("ids")
         self._with_end = with_end
         lengths = compute.call_function("list_value_length", [self._ids]).to_numpy()

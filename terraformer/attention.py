@@ -15,6 +15,7 @@ from terraformer.projection import QKV, build_output, build_qkv
 from terraformer.replay import Replay
 from terraformer.rotary import real_positions, rotate
 from terraformer.softmax_attention import last_own_key, own_keys, softmax_attention, unit_keys
+from terraformer.sparse_qkv import padding_is_last
 
 
 @dataclass
@@ -167,7 +168,7 @@ class FullAttention(SelfAttention):
     def _attend(
         self, q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, replay: Replay
     ) -> Tensor:
-        reachable = None if mask is None or bool(mask.all()) else self._reachable(mask)
+        reachable = None if mask is None or self._hides_itself(mask) else self._reachable(mask)
         return softmax_attention(
             q,
             k,
@@ -178,6 +179,10 @@ class FullAttention(SelfAttention):
             dropout=self._dropout_now,
             replay=replay,
         )
+
+    def _hides_itself(self, mask: Tensor) -> bool:
+        """Whether no real query sees padding anyway: there is none, or it lies in the future."""
+        return padding_is_last(mask) if self.causal else bool(mask.all())
 
     def _reachable(self, mask: Tensor) -> Tensor:
         """Which keys queries see, broadcast to [B, 1, L, L]: real ones, or some other if none is.

@@ -70,7 +70,7 @@ class CrossAttention(nn.Module):
             memory_mask: [B, M], True for real tokens, wherever they stand; all are real if None.
             replay: Keeps what is dropped.
         Returns:
-            [B, L, D]; where a memory has no real token, what its padding would give.
+            [B, L, D]; where a memory has no real token, as if all its values were zero.
         """
         return self._attend(x, self.begin(memory, memory_mask), replay)
 
@@ -85,10 +85,11 @@ class CrossAttention(nn.Module):
             return self._attend(x_t[:, None], state, None)[:, 0]
 
     def _attend(self, x: Tensor, state: CrossAttentionState, replay: Replay | None) -> Tensor:
-        reachable = None
+        reachable = empty = None
         if state.mask is not None:
-            reachable = state.mask | ~state.mask.any(dim=-1, keepdim=True)  # nothing would be NaN
-            reachable = reachable[:, None, None, :]
+            reachable = state.mask[:, None, None, :]
+            empty = ~reachable.any(dim=-1, keepdim=True)
+            reachable = reachable | empty  # to see nothing would turn into NaN
         out = softmax_attention(
             split_heads(self.w_q(x), self.n_heads),
             state.k,
@@ -97,4 +98,6 @@ class CrossAttention(nn.Module):
             dropout=self.dropout if self.training else 0.0,
             replay=replay,
         )
+        if empty is not None:
+            out = out.masked_fill(empty, 0.0)
         return self.w_o(merge_heads(out))

@@ -102,12 +102,17 @@ class ReversibleSequence(nn.Module):
 
     def forward(self, x1: Tensor, x2: Tensor, mask: Tensor | None = None) -> Streams:
         """Maps the streams x1, x2 to y1, y2, [B, L, D] each; mask [B, L] as in a block."""
-        if self.recompute and torch.is_grad_enabled():
-            parameters = [p for p in self.parameters() if p.requires_grad]
-            if parameters or x1.requires_grad or x2.requires_grad:
-                return _Recompute.apply(self._blocks, mask, x1, x2, *parameters)  # pyright: ignore
-        for block in self._blocks:
-            x1, x2 = block(x1, x2, mask)
+        recompute = self.recompute and torch.is_grad_enabled()
+        tape: list[Streams] = []
+        for i, block in enumerate(self._blocks):
+            if recompute:
+                is_last = i == len(self.blocks) - 1
+                parameters = [p for p in block.parameters() if p.requires_grad]
+                x1, x2 = cast(
+                    Streams, _Recompute.apply(block, tape, is_last, mask, x1, x2, *parameters)
+                )
+            else:
+                x1, x2 = block(x1, x2, mask)
         return x1, x2
 
     def inverse(self, y1: Tensor, y2: Tensor, mask: Tensor | None = None) -> Streams:
@@ -122,41 +127,49 @@ class ReversibleSequence(nn.Module):
 
 
 class _Recompute(torch.autograd.Function):
+    """One block of a sequence, each a node of the graph: its gradients are freed before the next.
+
+    Only the last one keeps its outputs. In the backward pass every node leaves its inputs on the
+    tape, which are the outputs of the one before.
+    """
+
     @staticmethod
     def forward(
         ctx: Any,
-        blocks: Sequence[ReversibleBlock],
+        block: ReversibleBlock,
+        tape: list[Streams],
+        is_last: bool,
         mask: Tensor | None,
         x1: Tensor,
         x2: Tensor,
         *parameters: Tensor,
     ) -> Streams:
-        ctx.steps = [(branch, swap, Replay()) for block in blocks for branch, swap in block.steps()]
-        for branch, swap, replay in ctx.steps:
-            x1 = x1 + branch(x2, mask, replay)
-            if swap:
-                x1, x2 = x2, x1
-        ctx.parameters = parameters
+        ctx.block, ctx.tape, ctx.parameters = block, tape, parameters
+        ctx.replays = [Replay() for _ in block.branches]
         device = x1.device.type
         ctx.autocast = (device, torch.is_autocast_enabled(device), torch.get_autocast_dtype(device))
-        ctx.save_for_backward(x1, x2, mask)
-        return x1, x2
+        y1, y2 = block(x1, x2, mask, ctx.replays)
+        ctx.save_for_backward(mask, *((y1, y2) if is_last else ()))
+        return y1, y2
 
     @staticmethod
     @once_differentiable
     def backward(  # pyright: ignore[reportIncompatibleMethodOverride]
         ctx: Any, dy1: Tensor, dy2: Tensor
     ) -> tuple[Tensor | None, ...]:
-        y1, y2, mask = ctx.saved_tensors
+        mask, *outputs = ctx.saved_tensors
+        y1, y2 = outputs or ctx.tape.pop()
         device, enabled, dtype = ctx.autocast
         gradients: dict[Tensor, Tensor] = {}
+        steps = zip(ctx.block.steps(), ctx.replays, strict=True)
         with torch.autocast(device, enabled=enabled, dtype=dtype):
-            for branch, swap, replay in reversed(ctx.steps):
+            for (branch, swap), replay in reversed(list(steps)):
                 if swap:
                     y1, y2, dy1, dy2 = y2, y1, dy2, dy1
                 added, dx = _again(branch, y2, mask, replay.play(), dy1, gradients)
                 y1, dy2 = y1 - added, dy2 + dx
-        return None, None, dy1, dy2, *(gradients.get(p) for p in ctx.parameters)
+        ctx.tape[:] = [(y1, y2)]
+        return None, None, None, None, dy1, dy2, *(gradients.get(p) for p in ctx.parameters)
 
 
 def _again(

@@ -147,8 +147,13 @@ def require_padding_last(mask: Tensor | None, length_kernel_size: int) -> None:
     """
     if mask is None or length_kernel_size == 1:
         return
-    if bool((mask[:, 1:] & ~mask[:, :-1]).any()):
+    if not padding_is_last(mask):
         raise ValueError(
             f"a convolution along the length (length_kernel_size {length_kernel_size}) needs "
             "padding at the end of a sequence; this mask has padding before real tokens"
         )
+
+
+def padding_is_last(mask: Tensor) -> bool:
+    """Returns whether no real token, True in mask [B, L], stands after padding."""
+    return not bool((mask[:, 1:] & ~mask[:, :-1]).any())

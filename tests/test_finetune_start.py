@@ -9,7 +9,7 @@ import pytest
 
 from finetune.start import choose_config, find_tokenizer, load_teacher, start_weights
 from finetune.task import TASKS, Task
-from finetune.train import command_line
+from finetune.train import command_line, main
 from finetune.training_data import DataOptions
 from terraformer.attention_config import FullAttentionConfig
 from terraformer.build import build_model
@@ -120,3 +120,12 @@ def test_weights_start_from_a_checkpoint_and_none_that_fits_is_an_error(
     other = build_model(LanguageModelConfig(404, 24, stack))
     with pytest.raises(CheckpointError, match="no weight of here fits"):
         start_weights(other, source, "here")
+
+
+def test_a_window_too_short_is_wrong_usage(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("sys.argv", ["train", "--window", "2"])
+    with pytest.raises(SystemExit, match="2"):
+        main()
+    assert "--window (2) must be at least 3" in capsys.readouterr().err

@@ -102,7 +102,9 @@ def test_papers_become_a_checkpoint_and_a_run_goes_on_where_it_ended(
         torch.testing.assert_close(weight, average[f"module.model.{name}"])
 
 
-def test_examples_without_an_episode_or_too_long_are_left_out(tmp_path: Path) -> None:
+def test_examples_without_an_episode_or_too_long_are_left_out(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     rows = [
         {"ids": [1] * n, "episodes": episodes}
         for n, episodes in ((3, [[0]]), (4, []), (9, [[1]]), (5, [[2]]), (1, [[0]]))
@@ -110,7 +112,9 @@ def test_examples_without_an_episode_or_too_long_are_left_out(tmp_path: Path) ->
     path = tmp_path / "train.parquet"
     Dataset.from_list(rows).to_parquet(path)
     assert list(load_examples(path)["n_tokens"]) == [3, 9, 5, 1]
+    assert caplog.text == ""
     assert list(load_examples(path, max_tokens=5)["n_tokens"]) == [3, 5, 1]
+    assert "1 documents are left out: longer than 5 tokens" in caplog.text
     assert list(load_examples(path, max_tokens=5, limit=2)["n_tokens"]) == [3, 5]
 
 

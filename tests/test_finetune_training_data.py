@@ -67,7 +67,7 @@ def examples(tmp_path: Path) -> Path:
 def test_windows_of_text_end_in_the_end_of_each_article(examples: Path) -> None:
     task = TASKS["language-model"](DataOptions(examples, window=20))
     data = task.load(language_model())
-    batch = data.collate([data.train[i] for i in range(len(data.train))])  # type: ignore[arg-type]
+    batch = data.collate([data.train[i] for i in range(len(data.train))])
     ids = batch["ids"][batch["mask"]]
     assert len(ids) == sum(LENGTHS) + len(LENGTHS)
     assert (ids == EOS_ID).sum() == len(LENGTHS)
@@ -81,7 +81,7 @@ def test_spans_are_drawn_from_windows_without_ends(examples: Path) -> None:
     assert pair.source_ids[-1] == pair.target_ids[-1] == EOS_ID
     assert EOS_ID not in pair.source_ids[:-1]
     assert 399 in pair.source_ids
-    batch = data.collate([data.train[i] for i in range(3)])  # type: ignore[arg-type]
+    batch = data.collate([data.train[i] for i in range(3)])
     assert set(batch) == {"source_ids", "target_ids", "source_mask", "target_mask"}
     before = [data.train[i].source_ids.tolist() for i in range(3)]
     fixed = data.validation[0].source_ids.tolist()
@@ -94,7 +94,7 @@ def test_spans_are_drawn_from_windows_without_ends(examples: Path) -> None:
 def test_the_gap_sentences_of_an_article_are_its_target(examples: Path) -> None:
     task = TASKS["gap-sentences"](DataOptions(examples, gap_share=0.25))
     data = task.load(encoder_decoder())
-    batch = data.collate([data.train[1], data.train[0]])  # type: ignore[arg-type]
+    batch = data.collate([data.train[1], data.train[0]])
     assert batch["target_ids"][0, :5].tolist() == [7, 8, 9, 10, EOS_ID]
     assert batch["target_mask"].sum(dim=1).tolist() == [5, 4 * 4 + 1]
     assert (batch["source_ids"] == 399).sum(dim=1).tolist() == [1, 4]
@@ -102,7 +102,7 @@ def test_the_gap_sentences_of_an_article_are_its_target(examples: Path) -> None:
 
 def test_an_article_is_followed_by_its_abstract(examples: Path) -> None:
     data = TASKS["abstract"](DataOptions(examples)).load(encoder_decoder())
-    batch = data.collate([data.train[1]])  # type: ignore[arg-type]
+    batch = data.collate([data.train[1]])
     assert batch["source_ids"][0].tolist() == [*range(3, 11), EOS_ID]
     assert batch["target_ids"][0].tolist() == [9] * 10 + [EOS_ID]
 

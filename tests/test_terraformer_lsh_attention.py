@@ -238,7 +238,7 @@ def _published_layer(golden: dict[str, Any], name: str) -> LSHAttention:
         n_heads=golden["n_heads"],
         n_hashes=n_hashes,
         chunk_len=golden["chunk_len"],
-        n_buckets=golden["n_buckets"],
+        n_buckets=golden.get("n_buckets"),  # else by the length
         qkv=qkv,
     )
     layer = LSHAttention(config, d_model, causal=True, as_published=True)

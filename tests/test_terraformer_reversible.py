@@ -150,6 +150,29 @@ def test_stored_activations_do_not_grow_with_the_blocks() -> None:
     assert stored(6, recompute=False) > 3 * stored(1, recompute=False)
 
 
+def test_gradients_of_a_block_are_handed_over_before_the_next_is_computed() -> None:
+    """So memory does not hold the gradients of all blocks at once beside those of parameters."""
+    sequence = _sequence("full-dense")
+    seen: list[tuple[str, int]] = []
+    for i, block in enumerate(sequence.blocks):
+        last = block.branches[0].norm.weight
+        last.register_post_accumulate_grad_hook(lambda p, i=i: seen.append(("gradient", i)))
+        block.branches[-1].register_forward_pre_hook(lambda m, x, i=i: seen.append(("run", i)))
+    x1, x2, mask = _streams(torch.float32)
+    y1, _ = sequence(x1, x2, mask)
+    seen.clear()
+    y1.sum().backward()
+    assert seen == [(event, i) for i in (2, 1, 0) for event in ("run", "gradient")]
+
+
+def test_the_graph_can_be_run_backwards_twice() -> None:
+    sequence = _sequence("lsh-sparse-sru", dropout=0.0).eval()
+    x1, x2, mask = _streams(torch.float32)
+    y1, y2 = sequence(x1.requires_grad_(), x2, mask)
+    first, second = (torch.autograd.grad((y1 * y2).sum(), x1, retain_graph=k)[0] for k in (1, 0))
+    assert torch.equal(first, second)
+
+
 def test_frozen_parameters_get_no_gradient() -> None:
     sequence = _sequence("full-dense")
     frozen = next(sequence.blocks[0].parameters())

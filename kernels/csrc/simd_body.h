@@ -1,0 +1,245 @@
+// Included by one source file for each instruction set, which defines kLanes, kTileInputs, Vec and
+// load_bytes. Nothing of the standard library is used here: its inline functions would be compiled
+// for that instruction set and then, merged by the linker, run on processors without it.
+// No include guard: no file includes it twice.
+
+namespace {
+
+using decoding::kPanelRows;
+using decoding::Operands;
+using decoding::Panels;
+using decoding::SimdTable;
+
+constexpr int kParts = kPanelRows / kLanes;  // vectors of one column of a panel
+constexpr long kAhead = 2048;                // bytes: beyond a page, where no hardware looks
+
+typedef float LooseVec __attribute__((vector_size(kLanes * 4), aligned(4), may_alias));
+typedef std::int32_t IntVec __attribute__((vector_size(kLanes * 4)));
+
+inline Vec load(const float* p) { return *reinterpret_cast<const LooseVec*>(p); }
+inline Vec load(const std::int8_t* p) { return load_bytes(p); }
+inline void store(float* p, Vec v) { *reinterpret_cast<LooseVec*>(p) = v; }
+inline Vec splat(float v) { return v - Vec{}; }
+
+inline float sum(Vec v) {
+  float total = 0.0f;
+  for (int i = 0; i < kLanes; ++i) total += v[i];
+  return total;
+}
+
+// Multiplies one panel by a few inputs. Enough sums run side by side to hide the latency of adding.
+template <int inputs, class Weight>
+inline void multiply_tile(const Weight* panel, long depth, const float* x, long x_stride,
+                          float (*out)[kPanelRows]) {
+  constexpr int wanted = (kLanes == 4 ? 8 : 8) / (inputs * kParts);
+  constexpr int chains = wanted < 1 ? 1 : wanted > 4 ? 4 : wanted;
+  Vec sums[chains][inputs][kParts] = {};
+  long c = 0;
+  for (; c + chains <= depth; c += chains) {
+#pragma GCC unroll 4
+    for (int chain = 0; chain < chains; ++chain) {
+      const Weight* column = panel + (c + chain) * kPanelRows;
+      __builtin_prefetch(reinterpret_cast<const char*>(column) + kAhead);
+      Vec weights[kParts];
+#pragma GCC unroll 4
+      for (int part = 0; part < kParts; ++part) weights[part] = load(column + part * kLanes);
+#pragma GCC unroll 12
+      for (int s = 0; s < inputs; ++s) {
+        const Vec value = splat(x[s * x_stride + c + chain]);
+#pragma GCC unroll 4
+        for (int part = 0; part < kParts; ++part) sums[chain][s][part] += value * weights[part];
+      }
+    }
+  }
+  for (; c < depth; ++c) {
+#pragma GCC unroll 12
+    for (int s = 0; s < inputs; ++s) {
+      const Vec value = splat(x[s * x_stride + c]);
+#pragma GCC unroll 4
+      for (int part = 0; part < kParts; ++part) {
+        sums[0][s][part] += value * load(panel + c * kPanelRows + part * kLanes);
+      }
+    }
+  }
+#pragma GCC unroll 12
+  for (int s = 0; s < inputs; ++s) {
+#pragma GCC unroll 4
+    for (int part = 0; part < kParts; ++part) {
+      Vec total = sums[0][s][part];
+      for (int chain = 1; chain < chains; ++chain) total += sums[chain][s][part];
+      store(out[s] + part * kLanes, total);
+    }
+  }
+}
+
+// Adds what a tile made to the rows that there are.
+inline void add_rows(const float (*made)[kPanelRows], int inputs, const float* scales, float* y,
+                     long y_stride, long n_rows) {
+  for (int s = 0; s < inputs; ++s) {
+    float* target = y + s * y_stride;
+    for (long r = 0; r < n_rows; ++r) target[r] += scales ? made[s][r] * scales[r] : made[s][r];
+  }
+}
+
+// The first `inputs` inputs by tiles of at most that many.
+template <int inputs, class Weight>
+inline void multiply_panel(const Weight* panel, long depth, Operands o, const float* scales,
+                           long n_rows) {
+  while (o.n_inputs >= inputs) {
+    float made[inputs][kPanelRows];
+    multiply_tile<inputs>(panel, depth, o.x, o.x_stride, made);
+    add_rows(made, inputs, scales, o.y, o.y_stride, n_rows);
+    o.x += inputs * o.x_stride;
+    o.y += inputs * o.y_stride;
+    o.n_inputs -= inputs;
+  }
+  if constexpr (inputs > 1) {
+    if (o.n_inputs > 0) multiply_panel<inputs - 1>(panel, depth, o, scales, n_rows);
+  }
+}
+
+template <class Weight>
+void add_product_of(const Panels& panels, long first, long last, long from, long to,
+                    const Operands& operands) {
+  const Weight* weights = static_cast<const Weight*>(panels.weights);
+  for (long p = first; p < last; ++p) {
+    const long row = p * kPanelRows;
+    const long n_rows = panels.n_rows - row < kPanelRows ? panels.n_rows - row : kPanelRows;
+    Operands rest = operands;
+    rest.y += row;
+    const Weight* panel = weights + (p * panels.depth + from) * kPanelRows;
+    const float* scales = panels.scales ? panels.scales + row : nullptr;
+    multiply_panel<kTileInputs>(panel, to - from, rest, scales, n_rows);
+  }
+}
+
+void add_product(const Panels& panels, long first, long last, long from, long to,
+                 const Operands& operands) {
+  if (panels.scales) {
+    add_product_of<std::int8_t>(panels, first, last, from, to, operands);
+  } else {
+    add_product_of<float>(panels, first, last, from, to, operands);
+  }
+}
+
+template <class Weight>
+float dot(const Weight* row, const float* x, long width, const Weight* next) {
+  constexpr int chains = kPanelRows * 4 / kLanes > 4 ? 4 : kPanelRows * 4 / kLanes;
+  Vec sums[4] = {};
+  for (long i = 0; i < width; i += kPanelRows) {
+    __builtin_prefetch(next + i);
+#pragma GCC unroll 4
+    for (int part = 0; part < kParts; ++part) {
+      sums[part % chains] += load(row + i + part * kLanes) * load(x + i + part * kLanes);
+    }
+  }
+  return sum((sums[0] + sums[1]) + (sums[2] + sums[3]));
+}
+
+template <class Weight>
+void add_two(const Weight* const rows[2], const float factors[2], float* y, long width,
+             const Weight* const next[2]) {
+  const Vec first = splat(factors[0]), second = splat(factors[1]);
+  for (long i = 0; i < width; i += kPanelRows) {
+    __builtin_prefetch(next[0] + i);
+    __builtin_prefetch(next[1] + i);
+#pragma GCC unroll 4
+    for (int part = 0; part < kParts; ++part) {
+      const long at = i + part * kLanes;
+      store(y + at, load(y + at) + first * load(rows[0] + at) + second * load(rows[1] + at));
+    }
+  }
+}
+
+template <int parts>
+inline void weigh_columns(const float* rows, const float* factors, long n_rows, float* y,
+                          long width) {
+  Vec sums[parts] = {};
+  for (long r = 0; r < n_rows; ++r) {
+    const Vec factor = splat(factors[r]);
+#pragma GCC unroll 8
+    for (int part = 0; part < parts; ++part) {
+      sums[part] += factor * load(rows + r * width + part * kLanes);
+    }
+  }
+  for (int part = 0; part < parts; ++part) store(y + part * kLanes, sums[part]);
+}
+
+void weigh_rows(const float* rows, const float* factors, long n_rows, float* y, long width) {
+  constexpr int parts = kParts > 8 / 1 ? kParts : 8;
+  long i = 0;
+  for (; i + parts * kLanes <= width; i += parts * kLanes) {
+    weigh_columns<parts>(rows + i, factors, n_rows, y + i, width);
+  }
+  for (; i < width; i += kPanelRows) {
+    weigh_columns<kParts>(rows + i, factors, n_rows, y + i, width);
+  }
+}
+
+// e to the power x for x <= 0: 2^n * e^r with |r| <= ln 2 / 2, and a polynomial for e^r.
+inline Vec exponential(Vec x) {
+  constexpr float least = -87.0f, log2e = 1.44269504f;
+  constexpr float ln2_high = 0.693359375f, ln2_low = -2.12194440e-4f;
+  constexpr float round = 12582912.0f;  // 1.5 * 2^23: adding it leaves the integer in the low bits
+  x = x > least ? x : splat(least);
+  const Vec shifted = x * log2e + round;
+  const Vec n = shifted - round;
+  const Vec r = x - n * ln2_high - n * ln2_low;
+  Vec p = splat(1.9875691500e-4f);
+  p = p * r + 1.3981999507e-3f;
+  p = p * r + 8.3334519073e-3f;
+  p = p * r + 4.1665795894e-2f;
+  p = p * r + 1.6666665459e-1f;
+  p = p * r + 5.0000001201e-1f;
+  p = p * r * r + r + 1.0f;
+  return (Vec)((IntVec)p + ((IntVec)shifted << 23));
+}
+
+void softmax(float* scores, long count) {
+  float largest = scores[0];
+  for (long i = 1; i < count; ++i) largest = scores[i] > largest ? scores[i] : largest;
+  const long rounded = (count + kLanes - 1) / kLanes * kLanes;
+  for (long i = count; i < rounded; ++i) scores[i] = largest;
+  Vec total{};
+  for (long i = 0; i < rounded; i += kLanes) {
+    const Vec weights = exponential(load(scores + i) - largest);
+    store(scores + i, weights);
+    total += weights;
+  }
+  const float share = 1.0f / (sum(total) - static_cast<float>(rounded - count));
+  for (long i = 0; i < count; ++i) scores[i] *= share;
+}
+
+void layer_norm(const float* x, const float* gain, const float* bias, float epsilon, float* y,
+                long width) {
+  const long whole = width / kLanes * kLanes;
+  Vec total{};
+  for (long i = 0; i < whole; i += kLanes) total += load(x + i);
+  float mean = sum(total);
+  for (long i = whole; i < width; ++i) mean += x[i];
+  mean /= static_cast<float>(width);
+  Vec squares{};
+  for (long i = 0; i < whole; i += kLanes) {
+    const Vec apart = load(x + i) - mean;
+    squares += apart * apart;
+  }
+  float variance = sum(squares);
+  for (long i = whole; i < width; ++i) variance += (x[i] - mean) * (x[i] - mean);
+  const float scale = 1.0f / __builtin_sqrtf(variance / static_cast<float>(width) + epsilon);
+  for (long i = 0; i < whole; i += kLanes) {
+    store(y + i, (load(x + i) - mean) * scale * load(gain + i) + load(bias + i));
+  }
+  for (long i = whole; i < width; ++i) y[i] = (x[i] - mean) * scale * gain[i] + bias[i];
+}
+
+SimdTable new_table(const char* name) {
+  return {name,
+          add_product,
+          {dot<float>, add_two<float>},
+          {dot<std::int8_t>, add_two<std::int8_t>},
+          weigh_rows,
+          softmax,
+          layer_norm};
+}
+
+}  // namespace
