@@ -26,7 +26,8 @@ DECODING_STEP = Extension(
     ],
     language="c++",
     # No -march: simd_choice.cpp asks the processor what it has.
-    extra_compile_args=["-std=c++17", "-O3", "-ffp-contract=fast"],
+    extra_compile_args=["-std=c++17", "-O3", "-ffp-contract=fast", "-pthread"],
+    extra_link_args=["-pthread"],
     optional=True,
 )
 

@@ -82,7 +82,8 @@ def _train_at(
     fit_positions(model, length)
     optimizer = torch.optim.AdamW(model.parameters(), weight_decay=0.0, betas=(0.9, 0.98))
     enough = schedule.stop_at if is_last else schedule.lengthen_at
-    progress = tqdm(range(schedule.max_steps), f"{task.name} {length}", file=sys.stderr)
+    name = f"{task.name} {length}"
+    progress = tqdm(range(schedule.max_steps), name, file=sys.stderr, mininterval=1.0)
     running = 0.0
     for i in progress:
         rate = schedule.learning_rate * min(1.0, (i + 1) / schedule.n_warmup)
@@ -146,6 +147,7 @@ def learn(
         "member": member,
         "task": task.name,
         "length": length,
+        "max_steps": schedule.max_steps,
         "steps": n_steps,
         "cpu_s": round(seconds, 1),
         "accuracy": round(measure(model, task, length, n_sequences), 4),

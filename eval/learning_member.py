@@ -9,6 +9,7 @@ from torch import nn
 
 from eval.learning_task import Task
 from terraformer.attention_config import (
+    AttentionConfig,
     ConvolutionalQKVConfig,
     DenseQKVConfig,
     FullAttentionConfig,
@@ -76,13 +77,12 @@ def build_member(name: str, task: Task, n_hashes: int | None = None) -> Language
         task: What it is for.
         n_hashes: Rounds of its LSH attention, if not those of `MEMBERS`.
     """
-    stack = MEMBERS[name]
-    if n_hashes is not None:
-        attentions = tuple(
-            replace(config, n_hashes=n_hashes) if isinstance(config, LSHAttentionConfig) else config
-            for config in stack.attentions
-        )
-        stack = replace(stack, attention=attentions)
+    stack = replace(
+        MEMBERS[name],
+        attention=tuple(
+            _fit_attention(config, task, n_hashes) for config in MEMBERS[name].attentions
+        ),
+    )
     positions: PositionsConfig | None = None
     if task.name == "copying":
         positions = AxialPositionsConfig((2, 1), (_D_HALF, D_MODEL - _D_HALF))
@@ -101,6 +101,24 @@ def build_member(name: str, task: Task, n_hashes: int | None = None) -> Language
     # Tokens are neither to drown in axial positions, whose entries are about 1, nor to hide them.
     nn.init.normal_(model.embedding.weight, std=0.25 if task.name == "copying" else 1.0)
     return model
+
+
+def _fit_attention(config: AttentionConfig, task: Task, n_hashes: int | None) -> AttentionConfig:
+    """Returns the attention with that many rounds; where it hashes or is local, fit for the task.
+
+    Sorting asks what else is in the list. Narrow heads of dense projections leave weight to others
+    than the same symbol, which is found first where queries and keys are shared. Short chunks keep
+    local attention from doing alone at short lengths what it cannot do at long ones.
+    """
+    if task.name == "sorting":
+        if isinstance(config, LSHAttentionConfig):
+            qkv = DenseQKVConfig(share_qk=True, bias=False)
+            config = replace(config, n_heads=4, n_hashes=1, qkv=qkv)
+        elif isinstance(config, LocalAttentionConfig):
+            config = replace(config, n_heads=4, chunk_len=16, qkv=DenseQKVConfig())
+    if n_hashes is not None and isinstance(config, LSHAttentionConfig):
+        config = replace(config, n_hashes=n_hashes)
+    return config
 
 
 def fit_positions(model: LanguageModel, length: int) -> None:

@@ -5,10 +5,11 @@ from __future__ import annotations
 import contextlib
 import gc
 import multiprocessing
+import os
 import resource
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 
@@ -16,6 +17,9 @@ import psutil
 import torch
 
 _LOOK_EVERY = 0.05  # seconds
+# Tensors above a megabyte are mapped by themselves, so that what is freed is not resident: glibc
+# would keep some in its heap, between others.
+_MALLOC = {"MALLOC_MMAP_THRESHOLD_": "1000000"}
 
 
 @dataclass(frozen=True)
@@ -85,7 +89,8 @@ def measure(
         target=_child, args=(sender, prepare, arguments, threads), daemon=True
     )
     start = time.monotonic()
-    process.start()
+    with _environment(_MALLOC):
+        process.start()
     sender.close()
     try:
         watched = psutil.Process(process.pid)
@@ -102,6 +107,18 @@ def measure(
     finally:
         process.kill()
         process.join()
+
+
+@contextlib.contextmanager
+def _environment(values: dict[str, str]) -> Iterator[None]:
+    """Sets environment variables inside the `with`, where they are not set already."""
+    added = {name: value for name, value in values.items() if name not in os.environ}
+    os.environ.update(added)
+    try:
+        yield
+    finally:
+        for name in added:
+            del os.environ[name]
 
 
 def _child(
@@ -124,5 +141,10 @@ def _child(
 
 def _peak_bytes() -> int:
     """The most that has been resident in this process."""
+    # What getrusage says of a child starts at the most that its parent ever had.
+    with contextlib.suppress(OSError), open("/proc/self/status", encoding="ascii") as file:
+        for line in file:
+            if line.startswith("VmHWM:"):
+                return int(line.split()[1]) * 1024
     unit = 1 if sys.platform == "darwin" else 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit

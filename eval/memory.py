@@ -157,9 +157,10 @@ def _describe(options: argparse.Namespace, limit_gib: float) -> dict[str, Any]:
         "machine": platform.machine(),
         "cpus": os.cpu_count(),
         "load_average": [round(value, 1) for value in os.getloadavg()],
-        "malloc": " ".join(platform.libc_ver())
-        + ", MALLOC_ARENA_MAX="
-        + os.environ.get("MALLOC_ARENA_MAX", "unset"),
+        "malloc": {
+            "libc": " ".join(platform.libc_ver()),
+            **{name: value for name, value in os.environ.items() if name.startswith("MALLOC_")},
+        },
         "python": platform.python_version(),
         "torch": torch.__version__,
     }

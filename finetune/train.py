@@ -32,6 +32,7 @@ from finetune.training_data import DataOptions
 from finetune.window import MIN_WINDOW
 from terraformer.build import build_model
 from terraformer.checkpoint import load_model, save_checkpoint
+from terraformer.errors import TerraformerError
 from terraformer.reversible import ReversibleSequence
 from terraformer.tokenizer import Tokenizer
 
@@ -79,6 +80,11 @@ def training_arguments(arguments: argparse.Namespace, task: Task) -> TrainingArg
 
 def train(arguments: argparse.Namespace) -> Path:
     """Runs the training that the command line asks for and returns the checkpoint's folder."""
+    if torch.cuda.device_count() > 1 and "LOCAL_RANK" not in os.environ:
+        raise TerraformerError(
+            "several GPUs need a process each: start `torchrun --nproc-per-node N -m "
+            "finetune.train …`, or show it one with CUDA_VISIBLE_DEVICES=0"
+        )
     set_seed(arguments.seed)
     torch.set_num_threads(arguments.threads)
     task = TASKS[arguments.task](
@@ -98,7 +104,10 @@ def train(arguments: argparse.Namespace) -> Path:
     with training.main_process_first(desc="preparing papers"):
         task.prepare(tokenizer_path, arguments.data)
     data = task.load(config)
-    model = build_model(config)
+    try:
+        model = build_model(config)
+    except ValueError as error:
+        raise TerraformerError(f"the model of --config or --preset: {error}") from error
     for module in model.modules():
         if isinstance(module, ReversibleSequence):
             module.recompute = arguments.recompute

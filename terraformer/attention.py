@@ -163,6 +163,8 @@ class FullAttention(SelfAttention):
 
     Source: Vaswani et al. 2017, arXiv:1706.03762; Kitaev et al. 2020, arXiv:2001.04451, for shared
         queries and keys.
+    Differs: shared queries and keys of convolutional projections are compared as in Reformer; the
+        published layer neither scales such keys nor keeps a position from itself.
     """
 
     def _attend(

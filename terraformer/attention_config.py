@@ -115,6 +115,9 @@ class LocalAttentionConfig:
     rotary: bool = False
     dropout: float = 0.0
 
+    def __post_init__(self) -> None:
+        _check_chunks(self)
+
 
 @dataclass(frozen=True)
 class LSHAttentionConfig:
@@ -144,6 +147,9 @@ class LSHAttentionConfig:
     rotary: bool = False
     dropout: float = 0.0
 
+    def __post_init__(self) -> None:
+        _check_chunks(self)
+
 
 AttentionConfig = FullAttentionConfig | LocalAttentionConfig | LSHAttentionConfig
 
@@ -161,3 +167,11 @@ class CrossAttentionConfig:
     n_heads: int = 4
     n_modules: int = 0
     dropout: float = 0.0
+
+
+def _check_chunks(config: LocalAttentionConfig | LSHAttentionConfig) -> None:
+    if config.chunk_len < 1:
+        raise ValueError(f"chunk_len ({config.chunk_len}) must be at least 1")
+    for name in ("n_chunks_before", "n_chunks_after"):
+        if getattr(config, name) < 0:
+            raise ValueError(f"{name} ({getattr(config, name)}) must not be negative")

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, Self, get_args
 
 from terraformer import attention_config, feed_forward_config, position_config, stack_config
-from terraformer.attention_config import FullAttentionConfig, LSHAttentionConfig
+from terraformer.attention_config import AttentionConfig, FullAttentionConfig, LSHAttentionConfig
 from terraformer.feed_forward_config import SparseFFConfig
 from terraformer.position_config import PositionsConfig
 from terraformer.stack_config import (
@@ -254,7 +254,11 @@ _TYPES: dict[str, type] = {
 
 def _check_heads(config: Any, stack: str, width: str) -> None:
     d_model = getattr(config, width)
+    if not isinstance(getattr(config, stack), StackConfig):
+        raise ValueError(f"{stack} must be a StackConfig, not {getattr(config, stack)!r:.40}")
     for attention in getattr(config, stack).attentions:
+        if not isinstance(attention, AttentionConfig):
+            raise ValueError(f"{stack}.attention must be a config of attention: {attention!r:.40}")
         if d_model % attention.n_heads:
             raise ValueError(
                 f"{width} ({d_model}) must be divisible by "

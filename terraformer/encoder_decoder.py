@@ -15,6 +15,7 @@ from terraformer.language_model import START_ID, TokenState, build_stack, shift_
 from terraformer.positions import build_positions
 from terraformer.residual import Memory, ResidualStack
 from terraformer.reversible import Streams
+from terraformer.sparse_dense import new_dense
 from terraformer.vocabulary_head import build_head, token_loss
 
 
@@ -45,10 +46,7 @@ class EncoderDecoder(nn.Module):
         if not self.joins:
             self.bridge = nn.LayerNorm(d_model, eps=eps)
         elif not config.pass_both_streams:
-            dense = nn.Linear(d_model, d_model)
-            nn.init.xavier_uniform_(dense.weight)
-            nn.init.normal_(dense.bias, std=1e-6)
-            self.bridge = nn.Sequential(dense, nn.LayerNorm(d_model, eps=eps))
+            self.bridge = nn.Sequential(new_dense(d_model, d_model), nn.LayerNorm(d_model, eps=eps))
         self.decoder = build_stack(config.decoder, d_model, True, dropout, eps, recompute)
         self.norm = nn.LayerNorm(d_model, eps=eps)
         self.head = build_head(config.head, d_model, config.vocab_size)

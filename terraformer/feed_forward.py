@@ -19,6 +19,7 @@ from terraformer.feed_forward_config import (
     SwitchFFConfig,
 )
 from terraformer.replay import Replay
+from terraformer.sparse_dense import new_dense
 from terraformer.switch import SwitchFF
 
 
@@ -35,11 +36,8 @@ class DenseFF(nn.Module):
         super().__init__()
         self.dropout = dropout
         self.chunk_len = config.chunk_len  # a memory plan may ask for other chunks
-        self.w1 = nn.Linear(d_model, config.d_ff)
-        self.w2 = nn.Linear(config.d_ff, d_model)
-        for layer in (self.w1, self.w2):
-            nn.init.xavier_uniform_(layer.weight)
-            nn.init.normal_(layer.bias, std=1e-6)
+        self.w1 = new_dense(d_model, config.d_ff)
+        self.w2 = new_dense(config.d_ff, d_model)
 
     def forward(
         self, x: Tensor, mask: Tensor | None = None, replay: Replay | None = None
@@ -153,7 +151,7 @@ class SparseFF(nn.Module):
 
     def _choose(self, logits: Tensor) -> Tensor:
         if self.training:
-            uniform = torch.empty_like(logits).uniform_(1e-6, 1.0 - 1e-6)
+            uniform = torch.empty_like(logits, dtype=torch.float32).uniform_(1e-6, 1.0 - 1e-6)
             choice = ops.draw_choice(logits, self.config.temperature, uniform)
         else:
             choice = logits.argmax(dim=-1)

@@ -7,6 +7,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from terraformer.sparse_qkv import padding_is_last
+
 
 class Joined(NamedTuple):
     """Where two padded sequences stand once joined.
@@ -23,8 +25,12 @@ class Joined(NamedTuple):
     def of(cls, first_mask: Tensor, second_mask: Tensor) -> Joined:
         """Puts the second sequence, mask [B, T], right behind the real part of the first, [B, S].
 
-        Both have their padding at the end.
+        Raises:
+            ValueError: if one of them has padding before a real position.
         """
+        for name, mask in (("first", first_mask), ("second", second_mask)):
+            if not padding_is_last(mask):
+                raise ValueError(f"{name}_mask has padding before real positions, put it last")
         lengths = first_mask.sum(dim=1, keepdim=True)
         places = torch.arange(first_mask.shape[1] + second_mask.shape[1], device=first_mask.device)
         at = lengths + places[: second_mask.shape[1]]

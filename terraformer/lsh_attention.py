@@ -64,8 +64,6 @@ class LSHAttention(SelfAttention):
         example and head; its steps fill up with other buckets' positions.
     """
 
-    rotations: Tensor
-
     def __init__(
         self, config: LSHAttentionConfig, d_model: int, causal: bool, as_published: bool = False
     ) -> None:
@@ -76,8 +74,8 @@ class LSHAttention(SelfAttention):
             factor_buckets(config.n_buckets)  # raises early
         generator = torch.Generator().manual_seed(config.seed)
         shape = (2, config.n_heads, d_model // config.n_heads, config.n_hashes, _MAX_FACTOR // 2)
-        rotations = torch.randn(shape, generator=generator)
-        self.register_buffer("rotations", rotations, persistent=False)
+        # Not a buffer: float32 also where the model is cast, and real where it is made on "meta".
+        self.rotations = torch.randn(shape, generator=generator, device="cpu")
 
     def _heads(self, projected: QKV, positions: Tensor) -> QKV:
         q, k, v = projected
@@ -153,6 +151,8 @@ class LSHAttention(SelfAttention):
 
     def _hash(self, qk: Tensor, n_buckets: int) -> Tensor:
         factors = factor_buckets(n_buckets)
+        if self.rotations.device != qk.device:
+            self.rotations = self.rotations.to(qk.device)
         used = [self.rotations[i, ..., : factor // 2] for i, factor in enumerate(factors)]
         return ops.hash_buckets(qk, torch.cat(used, dim=-1), factors)
 

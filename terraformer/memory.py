@@ -8,7 +8,7 @@ import psutil
 
 from terraformer.config import TerraformerConfig
 from terraformer.errors import MemoryBudgetError
-from terraformer.feed_forward import SparseFF
+from terraformer.feed_forward import DenseFF, SparseFF
 from terraformer.model import Terraformer
 
 _FLOAT = 4  # bytes
@@ -49,14 +49,15 @@ def estimate_bytes(
         feed_forward_chunk_len: Tokens the sparse feed-forward computes at once, 0 for all.
     """
     stack = config.token_encoder
-    rounds = stack.attention.n_heads * getattr(stack.attention, "n_hashes", 1)
+    rounds = max(each.n_heads * getattr(each, "n_hashes", 1) for each in stack.attentions)
+    d_ff = max(each.d_ff for each in stack.feed_forwards)
     attention = n_tokens * (
         _STATES_IN_ATTENTION * config.d_token * _FLOAT + _INDICES_IN_ATTENTION * rounds * _INDEX
     )
     in_chunk = min(n_tokens, feed_forward_chunk_len or n_tokens)
     feed_forward = _FLOAT * (
         n_tokens * _STATES_IN_FEED_FORWARD * config.d_token
-        + in_chunk * _UNITS_IN_FEED_FORWARD * stack.feed_forward.d_ff
+        + in_chunk * _UNITS_IN_FEED_FORWARD * d_ff
     )
     sentences = n_sentences * _FLOAT * (_STATES_OF_SENTENCES * config.d_model + config.n_features)
     return _WORKSPACE + max(attention, feed_forward) + sentences
@@ -99,9 +100,9 @@ def plan_memory(
 
 
 def apply_plan(plan: MemoryPlan, model: Terraformer) -> None:
-    """Makes the model's sparse feed-forward layers work in the plan's chunks."""
+    """Makes the model's dense and sparse feed-forward layers work in the plan's chunks."""
     for module in model.modules():
-        if isinstance(module, SparseFF):
+        if isinstance(module, (DenseFF, SparseFF)):
             module.chunk_len = plan.feed_forward_chunk_len
 
 

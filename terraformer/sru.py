@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from kernels import ops
+from terraformer.sparse_dense import new_dense
 from terraformer.stack_config import SRUConfig
 
 _HIGHWAY_SCALE = math.sqrt(3.0)  # keeps the variance of the state from layer to layer
@@ -22,9 +23,7 @@ class SRU(nn.Module):
 
     def __init__(self, n_units: int) -> None:
         super().__init__()
-        self.gates = nn.Linear(n_units, 3 * n_units)
-        nn.init.xavier_uniform_(self.gates.weight)
-        nn.init.normal_(self.gates.bias, std=1e-6)
+        self.gates = new_dense(n_units, 3 * n_units)
 
     def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
         """Returns all outputs h.
@@ -69,12 +68,9 @@ class SRUBranch(nn.Module):
     def __init__(self, config: SRUConfig, d_model: int, layer_norm_epsilon: float) -> None:
         super().__init__()
         self.norm = nn.LayerNorm(d_model, eps=layer_norm_epsilon)
-        self.w_in = nn.Linear(d_model, config.n_units)
+        self.w_in = new_dense(d_model, config.n_units)
         self.layers = nn.ModuleList(SRU(config.n_units) for _ in range(config.n_layers))
-        self.w_out = nn.Linear(config.n_units, d_model)
-        for layer in (self.w_in, self.w_out):
-            nn.init.xavier_uniform_(layer.weight)
-            nn.init.normal_(layer.bias, std=1e-6)
+        self.w_out = new_dense(config.n_units, d_model)
 
     def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
         """Maps x [B, L, D] to [B, L, D], from left to right, past positions masked in [B, L]."""

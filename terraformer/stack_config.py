@@ -28,7 +28,8 @@ class StackConfig:
         sru: Recurrent branch beside the feed-forward.
         n_attention: Attention layers of a block, one after another.
         cross_attention: Attention to an encoder, after the others; standard residuals only.
-        residual: "reversible" for two streams whose activations are recomputed, "standard" for one.
+        residual: "reversible" for two streams, whose activations need not be stored, "standard" for
+            one.
         swap_last: Whether the streams change places after the last branch of a block, as after all
             others.
     """
@@ -47,6 +48,9 @@ class StackConfig:
             raise ValueError("cross_attention needs residual='standard', not 'reversible'")
         if self.n_attention < 1:
             raise ValueError(f"n_attention ({self.n_attention}) must be at least 1")
+        for name in ("attention", "feed_forward"):
+            if getattr(self, name) == ():
+                raise ValueError(f"{name} must be one config, or several, not none")
 
     def attention_of(self, layer: int) -> AttentionConfig:
         """Returns the attention of block `layer`, counted from 0."""
@@ -62,6 +66,11 @@ class StackConfig:
     def attentions(self) -> tuple[AttentionConfig, ...]:
         """The attention of each block."""
         return tuple(self.attention_of(layer) for layer in range(self.n_layers))
+
+    @property
+    def feed_forwards(self) -> tuple[FeedForwardConfig, ...]:
+        """The feed-forward of each block."""
+        return tuple(self.feed_forward_of(layer) for layer in range(self.n_layers))
 
 
 @dataclass(frozen=True)

@@ -25,6 +25,8 @@ def build_head(config: VocabularyHeadConfig, d_in: int, vocab_size: int) -> nn.M
     Raises:
         ValueError: if the modules of a sparse layer do not divide vocab_size.
     Source: Jaszczur et al. 2021, arXiv:2111.12763, section 3.3, for the sparse layer.
+    Differs: a sparse layer is sparse at every step; the published one can be swapped at random in
+        training for a dense layer of its own.
     """
     if isinstance(config, SparseHeadConfig):
         if vocab_size % config.n_modules:

@@ -26,7 +26,9 @@ TOLERANCES = {  # relative to the largest value: outputs, gradients
 
 def pytest_configure(config: pytest.Config) -> None:
     torch.set_num_threads(1)  # the tensors are small: threads would only wait for one another
-    with torch.device("cpu"):  # which functions it redirects is noted once: before they are replaced
+    with torch.device(
+        "cpu"
+    ):  # which functions it redirects is noted once: before they are replaced
         torch.empty(0)
     config.addinivalue_line(
         "markers", "golden(prefix): runs once for every golden file of the family"

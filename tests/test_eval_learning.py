@@ -133,21 +133,24 @@ def test_more_hashes_take_the_same_weights() -> None:
 
 
 def test_a_tiny_run_beats_chance() -> None:
-    row = learn("scaling", TASKS["recall"], 64, Schedule(max_steps=120), n_sequences=16)
-    assert row["accuracy"] > 2 * row["chance"]
+    schedule = Schedule(max_steps=250, n_tokens=256, stop_at=0.5)
+    row = learn("dense", TASKS["copying"], 16, schedule, n_sequences=32)
+    assert row["steps"] < schedule.max_steps
+    assert row["accuracy"] > 10 * row["chance"]
 
 
 def test_the_command_prints_a_table_and_resumes(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     report = tmp_path / "learning.json"
-    arguments = "--members scaling --tasks recall --lengths 64 --max-steps 2 --sequences 1".split()
+    arguments = "--members reformer --tasks recall --lengths 64 --max-steps 2 --sequences 1".split()
     arguments += ["--resume", str(tmp_path / "rows"), "--report", str(report)]
     assert main(arguments) == 0
     printed = capsys.readouterr().out
-    assert "scaling" in printed
+    assert "reformer" in printed
     rows = json.loads(report.read_text(encoding="utf-8"))["rows"]
     assert [row["steps"] for row in rows] == [2]
+    assert {"accuracy", "accuracy_16_hashes", "chance", "cpu_s"} <= rows[0].keys()
     monkeypatch.setattr("eval.learning.learn", lambda *_: pytest.fail("not resumed"))
     assert main(arguments) == 0
     assert capsys.readouterr().out == printed

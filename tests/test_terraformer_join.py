@@ -23,6 +23,14 @@ def test_joining_by_hand() -> None:
     assert torch.equal(joined.second(together), second)
 
 
+def test_padding_before_the_text_is_refused() -> None:
+    real = torch.ones(1, 2, dtype=torch.bool)
+    with pytest.raises(ValueError, match="first_mask has padding before real positions"):
+        Joined.of(torch.tensor([[False, True]]), real)
+    with pytest.raises(ValueError, match="second_mask has padding"):
+        Joined.of(real, torch.tensor([[False, True]]))
+
+
 def test_gradients_go_to_their_own_sequence() -> None:
     first = torch.randn(2, 4, 3, requires_grad=True)
     second = torch.randn(2, 2, 3, requires_grad=True)

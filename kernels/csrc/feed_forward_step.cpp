@@ -99,15 +99,16 @@ class SparseFeedForward : public Step {
       if (row_scales_ != nullptr) value *= row_scales_[2 * unit.row];
       if (value > 0.0f) units[n_active++] = {unit.row, value};
     }
-    if (n_active % 2 != 0) units[n_active++] = {units[n_active - 1].row, 0.0f};
-    for (std::size_t i = 0; i < n_active; i += 2) {
+    units.resize(n_active);
+    if (n_active % 2 != 0) units.push_back({units.back().row, 0.0f});
+    for (std::size_t i = 0; i < units.size(); i += 2) {
       const Weight* pair[2];
       const Weight* next[2];
       float factors[2];
       for (int j = 0; j < 2; ++j) {
         const Unit unit = units[i + j];
         pair[j] = rows + (2 * unit.row + 1) * width_;
-        next[j] = rows + (2 * units[std::min(i + 2 + j, n_active - 1)].row + 1) * width_;
+        next[j] = rows + (2 * units[std::min(i + 2 + j, units.size() - 1)].row + 1) * width_;
         factors[j] = row_scales_ ? unit.factor * row_scales_[2 * unit.row + 1] : unit.factor;
       }
       functions.add_two(pair, factors, sums, width_, next);

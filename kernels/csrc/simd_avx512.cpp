@@ -8,6 +8,7 @@
 #pragma clang attribute push(__attribute__((target("avx512f,avx2,fma"))), apply_to = function)
 #else
 #pragma GCC target("avx512f,avx2,fma")
+#pragma GCC diagnostic ignored "-Wmaybe-uninitialized"  // inside the intrinsics themselves
 #endif
 
 namespace {

@@ -31,7 +31,7 @@ inline float sum(Vec v) {
 template <int inputs, class Weight>
 inline void multiply_tile(const Weight* panel, long depth, const float* x, long x_stride,
                           float (*out)[kPanelRows]) {
-  constexpr int wanted = (kLanes == 4 ? 8 : 8) / (inputs * kParts);
+  constexpr int wanted = 8 / (inputs * kParts);
   constexpr int chains = wanted < 1 ? 1 : wanted > 4 ? 4 : wanted;
   Vec sums[chains][inputs][kParts] = {};
   long c = 0;
@@ -122,17 +122,22 @@ void add_product(const Panels& panels, long first, long last, long from, long to
   }
 }
 
+template <int columns, class Weight>
+inline void add_dot(const Weight* row, const float* x, const Weight* next, Vec (&sums)[4]) {
+#pragma GCC unroll 4
+  for (int i = 0; i < columns; i += kPanelRows) __builtin_prefetch(next + i);
+#pragma GCC unroll 16
+  for (int part = 0; part < columns / kLanes; ++part) {
+    sums[part % 4] += load(row + part * kLanes) * load(x + part * kLanes);
+  }
+}
+
 template <class Weight>
 float dot(const Weight* row, const float* x, long width, const Weight* next) {
-  constexpr int chains = kPanelRows * 4 / kLanes > 4 ? 4 : kPanelRows * 4 / kLanes;
   Vec sums[4] = {};
-  for (long i = 0; i < width; i += kPanelRows) {
-    __builtin_prefetch(next + i);
-#pragma GCC unroll 4
-    for (int part = 0; part < kParts; ++part) {
-      sums[part % chains] += load(row + i + part * kLanes) * load(x + i + part * kLanes);
-    }
-  }
+  long i = 0;
+  for (; i + 64 <= width; i += 64) add_dot<64>(row + i, x + i, next + i, sums);
+  for (; i < width; i += kPanelRows) add_dot<kPanelRows>(row + i, x + i, next + i, sums);
   return sum((sums[0] + sums[1]) + (sums[2] + sums[3]));
 }
 
@@ -166,7 +171,7 @@ inline void weigh_columns(const float* rows, const float* factors, long n_rows, 
 }
 
 void weigh_rows(const float* rows, const float* factors, long n_rows, float* y, long width) {
-  constexpr int parts = kParts > 8 / 1 ? kParts : 8;
+  constexpr int parts = kLanes == 16 ? 4 : 8;  // 64 columns, the usual head, where vectors allow
   long i = 0;
   for (; i + parts * kLanes <= width; i += parts * kLanes) {
     weigh_columns<parts>(rows + i, factors, n_rows, y + i, width);

@@ -13,7 +13,13 @@ inline void pause() {
 #endif
 }
 
+std::uint64_t new_ticket(std::uint32_t round, long n_parts) {
+  return static_cast<std::uint64_t>(round) << 32 | static_cast<std::uint64_t>(n_parts) << 16;
+}
+
 std::uint32_t round_of(std::uint64_t ticket) { return static_cast<std::uint32_t>(ticket >> 32); }
+long n_parts_of(std::uint64_t ticket) { return static_cast<long>(ticket >> 16 & 0xffff); }
+long next_of(std::uint64_t ticket) { return static_cast<long>(ticket & 0xffff); }
 
 }  // namespace
 
@@ -36,10 +42,8 @@ void ThreadPool::run(Work& work, long n_parts) {
     return;
   }
   work_ = &work;
-  n_parts_ = static_cast<std::uint32_t>(n_parts);
   n_unfinished_ = n_parts;
-  const std::uint64_t round = round_of(ticket_.load()) + 1u;
-  ticket_ = round << 32;
+  ticket_ = new_ticket(round_of(ticket_) + 1, n_parts);
   if (n_asleep_ > 0) {
     std::lock_guard<std::mutex> lock(mutex_);
     wake_.notify_all();
@@ -57,17 +61,16 @@ void ThreadPool::run(Work& work, long n_parts) {
 
 // A claim succeeds only in the round whose work was read: until its parts are done, no other begins.
 bool ThreadPool::claim_and_run() {
-  std::uint64_t ticket = ticket_.load();
-  for (;;) {
+  std::uint64_t ticket = ticket_;
+  while (next_of(ticket) < n_parts_of(ticket)) {
     Work* work = work_;
-    const std::uint32_t part = static_cast<std::uint32_t>(ticket);
-    if (part >= n_parts_) return false;
     if (ticket_.compare_exchange_weak(ticket, ticket + 1)) {
-      work->run(part);
+      work->run(next_of(ticket));
       --n_unfinished_;
       return true;
     }
   }
+  return false;
 }
 
 bool ThreadPool::wait_for_round(std::uint32_t seen) {

@@ -36,9 +36,10 @@ class ThreadPool {
   bool claim_and_run();
   bool wait_for_round(std::uint32_t seen);
 
-  std::atomic<std::uint64_t> ticket_{0};  // the round in its high half, the next part in the low
+  // The round, how many parts it has, and the next of them: in one number, so that a claim that was
+  // begun in one round cannot succeed in another.
+  std::atomic<std::uint64_t> ticket_{0};
   std::atomic<Work*> work_{nullptr};
-  std::atomic<std::uint32_t> n_parts_{0};
   std::atomic<long> n_unfinished_{0};
   std::atomic<int> n_asleep_{0};
   std::atomic<bool> stopping_{false};
