@@ -8,14 +8,12 @@ import platform
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
+from itertools import product
 from pathlib import Path
 from typing import Any
 
 import torch
-import torch.nn.functional as F
-from torch import Generator, Tensor, nn
-from tqdm import tqdm
 
 from eval.command import positive, positive_list, require_folder_of
 from eval.learning_member import (
@@ -26,102 +24,12 @@ from eval.learning_member import (
     fit_positions,
     hashes_by_lsh,
 )
-from eval.learning_task import TASKS, Batch, Task
+from eval.learning_task import TASKS, Task
+from eval.learning_training import Schedule, measure, train
 from eval.report import commit_of_code
 from finetune.command import exit_status
-from terraformer.language_model import LanguageModel
 
-_TRAIN_SEED, _TEST_SEED = 1, 2
 MORE_HASHES = 16
-
-
-@dataclass(frozen=True)
-class Schedule:
-    """How a member is trained.
-
-    Attributes:
-        max_steps: Most steps at each length of the curriculum.
-        n_tokens: Tokens of a step, or one sequence if that is longer.
-        learning_rate: After `n_warmup` steps at each length; at the last one, it then falls to a
-            tenth.
-        n_warmup: Steps at each length.
-        lengthen_at: Running accuracy at which the next length is begun.
-        stop_at: Running accuracy at the last length at which training ends.
-    """
-
-    max_steps: int = 400
-    n_tokens: int = 512
-    learning_rate: float = 3e-3
-    n_warmup: int = 50
-    lengthen_at: float = 0.95
-    stop_at: float = 0.998
-
-
-def curriculum(length: int) -> tuple[int, ...]:
-    """Returns the lengths trained at, one after another: short ones show what is to be done."""
-    return (*(n for n in (64, 256, 1024) if n < length), length)
-
-
-def train(model: LanguageModel, task: Task, length: int, schedule: Schedule) -> int:
-    """Trains on fresh sequences, up to those of `length`, and returns the steps taken."""
-    generator = Generator().manual_seed(_TRAIN_SEED)
-    model.train()
-    lengths = curriculum(length)
-    return sum(_train_at(model, task, n, n == length, schedule, generator) for n in lengths)
-
-
-def _train_at(
-    model: LanguageModel,
-    task: Task,
-    length: int,
-    is_last: bool,
-    schedule: Schedule,
-    generator: Generator,
-) -> int:
-    """Trains on sequences of one length until it is learnt, and returns the steps taken."""
-    fit_positions(model, length)
-    optimizer = torch.optim.AdamW(model.parameters(), weight_decay=0.0, betas=(0.9, 0.98))
-    enough = schedule.stop_at if is_last else schedule.lengthen_at
-    name = f"{task.name} {length}"
-    progress = tqdm(range(schedule.max_steps), name, file=sys.stderr, mininterval=1.0)
-    running = 0.0
-    for i in progress:
-        rate = schedule.learning_rate * min(1.0, (i + 1) / schedule.n_warmup)
-        if is_last:
-            rate *= 1.0 - 0.9 * i / schedule.max_steps
-        for group in optimizer.param_groups:
-            group["lr"] = rate
-        batch = task.draw(max(1, schedule.n_tokens // length), length, generator)
-        logits, answers = answer(model, batch)
-        optimizer.zero_grad()
-        F.cross_entropy(logits, answers).backward()
-        nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        optimizer.step()
-        running = 0.9 * running + 0.1 * accuracy(logits, answers)
-        progress.set_postfix(accuracy=f"{running:.3f}", refresh=False)
-        if running > enough:
-            progress.close()
-            return i + 1
-    return schedule.max_steps
-
-
-def answer(model: LanguageModel, batch: Batch) -> tuple[Tensor, Tensor]:
-    """Returns logits where the batch is scored, [n, vocab_size], and the right tokens, [n]."""
-    return model.head(model(batch.ids)[batch.scored]), batch.ids[batch.scored]
-
-
-def accuracy(logits: Tensor, answers: Tensor) -> float:
-    """Returns the share of answers [n] that have the largest of logits [n, vocab_size]."""
-    return (logits.argmax(dim=-1) == answers).float().mean().item()
-
-
-@torch.no_grad()
-def measure(model: LanguageModel, task: Task, length: int, n_sequences: int) -> float:
-    """Returns the accuracy on sequences that training did not draw, read one by one."""
-    generator = Generator().manual_seed(_TEST_SEED)
-    model.eval()
-    shares = [accuracy(*answer(model, task.draw(1, length, generator))) for _ in range(n_sequences)]
-    return sum(shares) / n_sequences
 
 
 def learn(
@@ -186,26 +94,34 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _run(options: argparse.Namespace) -> None:
     require_folder_of(options.report)
     schedule = Schedule(max_steps=options.max_steps)
-    done: Path | None = options.resume
-    if done:
-        done.mkdir(parents=True, exist_ok=True)
-    rows = []
-    for length in options.lengths:
-        for task in options.tasks:
-            for member in options.members:
-                file = done and done / f"{member}-{task}-{length}.json"
-                if file and file.exists():
-                    rows.append(json.loads(file.read_text(encoding="utf-8")))
-                    continue
-                rows.append(learn(member, TASKS[task], length, schedule, options.sequences))
-                if file:
-                    file.write_text(json.dumps(rows[-1]) + "\n", encoding="utf-8")
+    rows: dict[tuple[int, int, int], dict[str, Any]] = {}
+    if options.resume:
+        options.resume.mkdir(parents=True, exist_ok=True)
+        for file in options.resume.glob("*.json"):
+            row = json.loads(file.read_text(encoding="utf-8"))
+            rows[_place(row["length"], row["task"], row["member"])] = row
+    for length, task, member in product(options.lengths, options.tasks, options.members):
+        place = _place(length, task, member)
+        if place not in rows:
+            rows[place] = learn(member, TASKS[task], length, schedule, options.sequences)
+            if options.resume:
+                file = options.resume / f"{member}-{task}-{length}.json"
+                file.write_text(json.dumps(rows[place]) + "\n", encoding="utf-8")
+    _show([rows[place] for place in sorted(rows)], schedule, options)
+
+
+def _place(length: int, task: str, member: str) -> tuple[int, int, int]:
+    """Where a row stands in the table."""
+    return length, list(TASKS).index(task), list(MEMBERS).index(member)
+
+
+def _show(rows: list[dict[str, Any]], schedule: Schedule, options: argparse.Namespace) -> None:
     print(format_table(rows))
     if options.report:
         config = {
             "d_model": D_MODEL,
             "n_layers": N_LAYERS,
-            **asdict(schedule),
+            **{name: value for name, value in asdict(schedule).items() if name != "max_steps"},
             "sequences": options.sequences,
             "machine": platform.machine(),
             "threads": torch.get_num_threads(),
@@ -245,7 +161,10 @@ def _parser() -> argparse.ArgumentParser:
         help="fresh sequences that are scored (default: %(default)s)",
     )
     parser.add_argument(
-        "--resume", type=Path, metavar="FOLDER", help="keep finished rows there and reuse them"
+        "--resume",
+        type=Path,
+        metavar="FOLDER",
+        help="keep finished rows there; those there are not trained again and are shown too",
     )
     parser.add_argument("--report", type=Path, metavar="FILE", help="write the rows there as JSON")
     return parser

@@ -191,7 +191,7 @@ def _parser() -> argparse.ArgumentParser:
             name, type=positive, default=default, metavar="N", help=f"{what} (default: %(default)s)"
         )
 
-    number("--tokens", 10_000_000, "tokens to train on")
+    number("--tokens", 6_500_000, "tokens to train on")
     number("--corpus-tokens", 10_000_000, "tokens prepared, more if more are trained on")
     number("--validation-tokens", 100_000, "tokens to validate on")
     number("--evaluation-tokens", 500_000, "tokens trained on from one validation to the next")
@@ -200,7 +200,7 @@ def _parser() -> argparse.ArgumentParser:
     number("--d-model", 128, "width")
     number("--heads", 4, "heads of attention")
     number("--d-ff", 1024, "units of the dense layer; the sparse one has fewer, for its controller")
-    number("--block-size", 16, "units of a block, of which one is active")
+    number("--block-size", 8, "units of a block, of which one is active")
     number("--d-lowrank", 32, "width of the controller")
     number("--length", 256, "tokens of a window")
     number("--batch-size", 4, "windows of a step")
@@ -210,7 +210,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--quant-prob",
         type=float,
-        default=1.0,
+        default=0.3,
         metavar="P",
         help="share of the steps that train with one active unit (default: %(default)s)",
     )

@@ -9,9 +9,10 @@ import pytest
 import torch
 from torch import Generator
 
-from eval.learning import Schedule, accuracy, curriculum, learn, main
+from eval.learning import learn, main
 from eval.learning_member import CHUNK_LEN, D_MODEL, MEMBERS, build_member, fit_positions
 from eval.learning_task import BLANK, N_KEYS, N_LISTED, N_VALUES, TASKS, Batch
+from eval.learning_training import Schedule, accuracy, curriculum
 from terraformer.attention_config import LSHAttentionConfig
 from terraformer.positions import AxialPositions
 
