@@ -156,7 +156,19 @@ class KeyValueCache:
     v: GrowingCache | WindowCache
 
 
-class FullAttention(SelfAttention):
+class CachedAttention(SelfAttention):
+    """Self-attention whose steps see all that its cache of keys and values holds."""
+
+    def _append(self, cache: KeyValueCache, q: Tensor, k: Tensor, v: Tensor) -> None:
+        cache.k.append(k)
+        cache.v.append(v)
+
+    def _attend_step(self, q: Tensor, cache: KeyValueCache) -> Tensor:
+        own = last_own_key(cache.k.length, q.device) if self.qkv.shares_qk else None
+        return softmax_attention(q, cache.k.rows, cache.v.rows, own=own)
+
+
+class FullAttention(CachedAttention):
     """Softmax attention over all positions, or over those before.
 
     With shared queries and keys it is the exact twin of LSH attention in one chunk.
@@ -200,14 +212,6 @@ class FullAttention(SelfAttention):
 
     def _new_cache(self, q: Tensor, k: Tensor, v: Tensor) -> KeyValueCache:
         return KeyValueCache(GrowingCache(k), GrowingCache(v))
-
-    def _append(self, cache: KeyValueCache, q: Tensor, k: Tensor, v: Tensor) -> None:
-        cache.k.append(k)
-        cache.v.append(v)
-
-    def _attend_step(self, q: Tensor, cache: KeyValueCache) -> Tensor:
-        own = last_own_key(cache.k.length, q.device) if self.qkv.shares_qk else None
-        return softmax_attention(q, cache.k.rows, cache.v.rows, own=own)
 
 
 def split_heads(x: Tensor, n_heads: int) -> Tensor:

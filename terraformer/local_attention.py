@@ -6,14 +6,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from terraformer.attention import KeyValueCache, SelfAttention
+from terraformer.attention import CachedAttention, KeyValueCache
 from terraformer.attention_config import LocalAttentionConfig
 from terraformer.cache import WindowCache
 from terraformer.replay import Replay
-from terraformer.softmax_attention import last_own_key, softmax_attention
+from terraformer.softmax_attention import softmax_attention
 
 
-class LocalAttention(SelfAttention):
+class LocalAttention(CachedAttention):
     """Softmax attention within a chunk and its neighbours; memory grows with the length alone.
 
     Chunks are counted over the real tokens of an example, so padding changes nothing. A state
@@ -26,8 +26,6 @@ class LocalAttention(SelfAttention):
             looked at.
         as_published: Whether `forward` behaves as the published code, see below; without effect on
             steps.
-    Raises:
-        ValueError: if chunks have no length or numbers of neighbours are negative.
     Source: google/trax SelfAttention with a chunk_len; Kitaev et al. 2020, arXiv:2001.04451.
     Differs: in the published code the first and the last chunk are neighbours, a key counts twice
         where there are fewer chunks than a query reaches, padding takes room in chunks, and the
@@ -38,12 +36,6 @@ class LocalAttention(SelfAttention):
         self, config: LocalAttentionConfig, d_model: int, causal: bool, as_published: bool = False
     ) -> None:
         super().__init__(config, d_model, causal)
-        if config.chunk_len < 1 or config.n_chunks_before < 0 or config.n_chunks_after < 0:
-            raise ValueError(
-                f"chunk_len ({config.chunk_len}) must be positive, n_chunks_before"
-                f" ({config.n_chunks_before}) and n_chunks_after ({config.n_chunks_after}) not"
-                " negative"
-            )
         self.chunk_len = config.chunk_len
         self.n_chunks_before = config.n_chunks_before
         self.n_chunks_after = 0 if causal else config.n_chunks_after
@@ -103,14 +95,6 @@ class LocalAttention(SelfAttention):
     def _new_cache(self, q: Tensor, k: Tensor, v: Tensor) -> KeyValueCache:
         sizes = self.chunk_len, self.n_chunks_before
         return KeyValueCache(WindowCache(k, *sizes), WindowCache(v, *sizes))
-
-    def _append(self, cache: KeyValueCache, q: Tensor, k: Tensor, v: Tensor) -> None:
-        cache.k.append(k)
-        cache.v.append(v)
-
-    def _attend_step(self, q: Tensor, cache: KeyValueCache) -> Tensor:
-        own = last_own_key(cache.k.length, q.device) if self.qkv.shares_qk else None
-        return softmax_attention(q, cache.k.rows, cache.v.rows, own=own)
 
 
 def _take(x: Tensor, order: Tensor) -> Tensor:

@@ -192,7 +192,7 @@ def test_dropout_is_replayed() -> None:
 def test_wrong_use_raises() -> None:
     with pytest.raises(ValueError, match="step needs a causal layer"):
         _layer(causal=False).step(torch.randn(1, 16))
-    with pytest.raises(ValueError, match=r"chunk_len \(0\) must be positive"):
+    with pytest.raises(ValueError, match=r"chunk_len \(0\) must be at least 1"):
         _layer(causal=False, chunk_len=0)
     with pytest.raises(ValueError, match=r"length \(20\) must be divisible by chunk_len \(8\)"):
         _layer(causal=False, as_published=True)(torch.randn(1, 20, 16))

@@ -184,8 +184,9 @@ def test_frozen_parameters_get_no_gradient() -> None:
     assert all(p.grad is not None for p in sequence.blocks[1].parameters())
 
 
-def test_mixed_precision_recomputes_in_mixed_precision() -> None:
-    sequence = _sequence("full-dense", dropout=0.0)
+@pytest.mark.parametrize("name", CONFIGS)
+def test_mixed_precision_recomputes_in_mixed_precision(name: str) -> None:
+    sequence = _sequence(name, dropout=0.0).eval()
     grads = []
     for recompute in (True, False):
         sequence.recompute = recompute
