@@ -92,7 +92,7 @@ def measure_encode(
     """
     config = model.config
     width = model.embedding.table.embedding_dim
-    attention = FullAttentionConfig(n_heads=config.token_encoder.attention.n_heads)
+    attention = FullAttentionConfig(n_heads=config.token_encoder.attention_of(0).n_heads)
     full = Stack(replace(config.token_encoder, attention=attention), width, causal=False).eval()
     rows = []
     for n_tokens in tqdm(sizes, desc="lengths", file=sys.stderr):

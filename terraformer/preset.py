@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from functools import partial
 
 from terraformer.attention_config import (
     ConvolutionalQKVConfig,
@@ -236,7 +237,7 @@ def _switch_base(n_experts: int) -> EncoderDecoderConfig:
     )
 
 
-_PRESETS: dict[str, Callable[[], ModelConfig]] = {
+_PRESETS: Mapping[str, Callable[[], ModelConfig]] = {
     "scaling-800m": _scaling_800m,
     "scaling-800m-dense": _scaling_800m_dense,
     "terraformer-800m": _terraformer_800m,
@@ -245,6 +246,6 @@ _PRESETS: dict[str, Callable[[], ModelConfig]] = {
     "terraformer-17b": _terraformer_17b,
     "reformer-enwik8": _reformer_enwik8,
 } | {
-    f"switch-base-{n_experts}": lambda n_experts=n_experts: _switch_base(n_experts)
+    f"switch-base-{n_experts}": partial(_switch_base, n_experts)
     for n_experts in (8, 16, 32, 64, 128, 256)
 }
