@@ -140,18 +140,18 @@ def test_a_system_gets_the_longest_document_that_it_manages(
 
 def test_rows_are_printed_and_reported(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     report = tmp_path / "memory.json"
-    small = "--d-model 32 --heads 2 --layers 1 --vocab-size 128 --tokens 256 --target-tokens 64"
+    small = "--d-model 128 --heads 2 --layers 1 --vocab-size 512 --tokens 4096 --target-tokens 64"
     words = ["models", "--systems", "terraformer", "--threads", "1", "--limit-gib", "4"]
     assert memory.main([*words, *small.split(), "--report", str(report)]) == 0
     values = json.loads(report.read_text())
     (row,) = values["models"]
-    assert (row["system"], row["tokens"], row["note"]) == ("terraformer", 256, "")
+    assert (row["system"], row["tokens"], row["note"]) == ("terraformer", 4096, "")
     assert row["total_gib"] > row["step_gib"] > 0
-    assert values["config"]["tokens"] == 256
+    assert values["config"]["tokens"] == 4096
     assert "layers" not in values
     printed = capsys.readouterr().out.splitlines()
     assert printed[0].split() == list(row)
-    assert printed[1].split()[:2] == ["terraformer", "256"]
+    assert printed[1].split()[:2] == ["terraformer", "4096"]
 
 
 @pytest.mark.parametrize(
