@@ -87,7 +87,7 @@ class LSHAttention(SelfAttention):
     def _attend(
         self, q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, replay: Replay
     ) -> Tensor:
-        buckets = replay.keep(lambda: self._buckets(q.detach(), mask))
+        buckets = replay.keep(lambda: _narrow(self._buckets(q.detach(), mask))).long()
         return ops.lsh_attention(
             q,
             v,
@@ -164,6 +164,12 @@ class LSHAttention(SelfAttention):
     @property
     def _n_chunks_after(self) -> int:
         return 0 if self.causal else self.config.n_chunks_after
+
+
+def _narrow(buckets: Tensor) -> Tensor:
+    """Buckets in as few bytes as hold them, for as long as they are kept."""
+    few = int(buckets.max()) < torch.iinfo(torch.int16).max
+    return buckets.to(torch.int16 if few else torch.int32)
 
 
 def factor_buckets(n_buckets: int) -> tuple[int, ...]:
