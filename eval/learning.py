@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import platform
 import sys
 import time
 from collections.abc import Sequence
@@ -26,7 +25,7 @@ from eval.learning_member import (
 )
 from eval.learning_task import TASKS, Task
 from eval.learning_training import Schedule, measure, train
-from eval.report import commit_of_code
+from eval.table import describe_machine, format_rows, write_rows
 from finetune.command import exit_status
 
 MORE_HASHES = 16
@@ -69,17 +68,6 @@ def learn(
     return row
 
 
-def format_table(rows: Sequence[dict[str, Any]]) -> str:
-    """Lays out rows for reading; what a row lacks stays empty."""
-    names = list(dict.fromkeys(name for row in rows for name in row))
-    cells = [names, *([str(row.get(name, "")) for name in names] for row in rows)]
-    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
-    return "\n".join(
-        "  ".join(cell.rjust(width) for cell, width in zip(line, widths, strict=True))
-        for line in cells
-    )
-
-
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command and returns its exit status."""
     parser = _parser()
@@ -116,19 +104,16 @@ def _place(length: int, task: str, member: str) -> tuple[int, int, int]:
 
 
 def _show(rows: list[dict[str, Any]], schedule: Schedule, options: argparse.Namespace) -> None:
-    print(format_table(rows))
+    print(format_rows(rows))
     if options.report:
         config = {
             "d_model": D_MODEL,
             "n_layers": N_LAYERS,
             **{name: value for name, value in asdict(schedule).items() if name != "max_steps"},
             "sequences": options.sequences,
-            "machine": platform.machine(),
-            "threads": torch.get_num_threads(),
-            "torch": torch.__version__,
+            **describe_machine(),
         }
-        values = {"config": config, "commit": commit_of_code(), "rows": rows}
-        options.report.write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
+        write_rows(options.report, config, rows=rows)
 
 
 def _parser() -> argparse.ArgumentParser:

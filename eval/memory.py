@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import platform
 import sys
@@ -13,13 +12,12 @@ from pathlib import Path
 from typing import Any
 
 import psutil
-import torch
 from tqdm import tqdm
 
 from eval.command import positive, positive_list, require_folder_of
 from eval.measured_process import Measurement, Refusal, measure
 from eval.memory_systems import CHUNK_LEN, STACKS, SYSTEMS, Sizes, prepare_stack, prepare_system
-from eval.report import commit_of_code
+from eval.table import describe_machine, format_rows, write_rows
 from finetune.command import exit_status
 
 LAYERS = (2, 6, 12, 24)
@@ -91,22 +89,6 @@ def _columns(result: Measurement | Refusal) -> dict[str, Any]:
     }
 
 
-def format_rows(rows: Sequence[dict[str, Any]]) -> str:
-    """Lays out rows of the same columns for reading; – is what could not be measured."""
-    names = list(rows[0])
-    cells = [names] + [
-        ["–" if row[name] is None else str(row[name]) for name in names] for row in rows
-    ]
-    widths = [max(len(line[i]) for line in cells) for i in range(len(names))]
-    return "\n".join(
-        "  ".join(
-            cell.ljust(width) if i == 0 else cell.rjust(width)
-            for i, (cell, width) in enumerate(zip(line, widths, strict=True))
-        ).rstrip()
-        for line in cells
-    )
-
-
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command and returns its exit status."""
     parser = _parser()
@@ -145,24 +127,19 @@ def _run(options: argparse.Namespace) -> None:
         tables["models"] = measure_systems(options.systems, sizes, **limits)
         print(format_rows(tables["models"]), flush=True)
     if options.report:
-        values = {"config": _describe(options, limit_gib), "commit": commit_of_code(), **tables}
-        options.report.write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
+        write_rows(options.report, _describe(options, limit_gib), **tables)
 
 
 def _describe(options: argparse.Namespace, limit_gib: float) -> dict[str, Any]:
     settings = {name: value for name, value in vars(options).items() if name != "report"}
     return {
+        **describe_machine(),
         **settings,
         "limit_gib": round(limit_gib, 1),
-        "machine": platform.machine(),
-        "cpus": os.cpu_count(),
-        "load_average": [round(value, 1) for value in os.getloadavg()],
         "malloc": {
             "libc": " ".join(platform.libc_ver()),
             **{name: value for name, value in os.environ.items() if name.startswith("MALLOC_")},
         },
-        "python": platform.python_version(),
-        "torch": torch.__version__,
     }
 
 

@@ -65,7 +65,7 @@ def prepare_stack(kind: str, sizes: Sizes) -> Work:
 
 def _stack(kind: str, sizes: Sizes) -> Work:
     torch.manual_seed(0)
-    config = _stack_config(sizes, "standard" if kind == "standard" else "reversible")
+    config = stack_config(sizes, "standard" if kind == "standard" else "reversible")
     if kind == "standard":
         stack = ResidualStack(config, sizes.d_model, causal=False)
     else:
@@ -80,8 +80,8 @@ def prepare_terraformer(sizes: Sizes) -> Work:
     config = EncoderDecoderConfig(
         vocab_size=sizes.vocab_size,
         d_model=sizes.d_model,
-        encoder=_stack_config(sizes),
-        decoder=_stack_config(sizes),
+        encoder=stack_config(sizes),
+        decoder=stack_config(sizes),
         source_positions=SinusoidalPositionsConfig(),
         target_positions=SinusoidalPositionsConfig(),
     )
@@ -187,7 +187,8 @@ def prepare_system(name: str, sizes: Sizes) -> Work:
     return SYSTEMS[name](sizes)
 
 
-def _stack_config(sizes: Sizes, residual: str = "reversible") -> StackConfig:
+def stack_config(sizes: Sizes, residual: str = "reversible") -> StackConfig:
+    """Returns the layers of our systems: hashed attention, sparse feed-forward, recurrence."""
     return StackConfig(
         sizes.n_layers,
         LSHAttentionConfig(n_heads=sizes.n_heads, n_hashes=2, chunk_len=CHUNK_LEN),

@@ -31,11 +31,13 @@ class Panel:
         y_label: What is measured, with its unit.
         curves: Lines of it.
         limit: A level to compare with, drawn dashed; None draws none.
+        logarithmic: Whether both axes are.
     """
 
     y_label: str
     curves: Sequence[Curve]
     limit: float | None = None
+    logarithmic: bool = False
 
 
 def require_drawable(path: Path) -> None:
@@ -82,6 +84,9 @@ def save_panels(path: Path, panels: Sequence[Panel], *, title: str, x_label: str
             axes.plot(curve.x, curve.y, marker=".", linewidth=1.4, label=curve.name)
         if panel.limit is not None:
             axes.axhline(panel.limit, color="grey", linestyle="--", linewidth=1)
+        if panel.logarithmic:
+            axes.set_xscale("log", base=2)
+            axes.set_yscale("log")
         axes.set_ylabel(panel.y_label)
         axes.grid(alpha=0.3)
         if len(panel.curves) > 1:

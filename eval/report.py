@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -12,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from eval.commit import commit_of_code
 from eval.metrics import METRIC_NAMES, confidence_interval, share_of_gap
 from finetune.data import GROUPS
 
@@ -104,23 +104,6 @@ def format_shares(results: Sequence[DocumentResult], system: str) -> str:
     if not lines:
         return ""
     return "\n".join([f"R2 share of the gap from lexrank to oracle, {system}, 95 %:", *lines])
-
-
-def commit_of_code() -> str | None:
-    """Returns the commit this file was checked out from, "-dirty" if changed; None if not known."""
-    folder = Path(__file__).parent
-
-    def git(*arguments: str) -> str:
-        done = subprocess.run(
-            ["git", *arguments], cwd=folder, capture_output=True, text=True, check=True, timeout=30
-        )
-        return done.stdout.strip()
-
-    try:
-        commit = git("rev-parse", "--verify", "HEAD")
-        return commit + ("-dirty" if git("status", "--porcelain") else "")
-    except (OSError, subprocess.SubprocessError):
-        return None
 
 
 def predictions_path(report: Path) -> Path:

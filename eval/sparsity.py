@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from eval.command import positive, require_folder_of
+from eval.commit import commit_of_code
 from eval.corpus import CorpusSettings, prepare_corpus
 from eval.feed_forward_size import count_weights, count_weights_read, match_units
 from eval.language_training import (
@@ -25,8 +26,7 @@ from eval.language_training import (
     train_side_by_side,
 )
 from eval.plot import Curve, Panel, require_drawable, save_panels
-from eval.report import commit_of_code
-from eval.speed import format_rows
+from eval.table import format_rows
 from finetune.command import exit_status
 from terraformer.attention_config import FullAttentionConfig
 from terraformer.config import LanguageModelConfig

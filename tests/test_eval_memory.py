@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from eval import memory, memory_systems
 from eval.measured_process import Measurement, Refusal, Work, measure
 from eval.memory_systems import STACKS, SYSTEMS, Sizes, prepare_stack, prepare_system
+from eval.table import format_rows
 
 MIB = 2**20
 TINY = Sizes(n_layers=1, d_model=32, d_ff=64, n_heads=2, vocab_size=128, n_source=128, n_target=64)
@@ -122,7 +123,7 @@ def test_depths_are_told_by_their_growth(monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setattr(memory, "measure", _pretend(0))
     rows = memory.measure_layers((2, 6), ("standard",), TINY, limit_bytes=MIB)
     assert [row["growth"] for row in rows] == [None, None]
-    assert "–" in memory.format_rows(rows)
+    assert "–" in format_rows(rows)
 
 
 def test_a_system_gets_the_longest_document_that_it_manages(
