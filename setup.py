@@ -1,4 +1,4 @@
-"""The one part that pyproject.toml cannot describe: a C++ extension that may fail to build."""
+"""The one part that pyproject.toml cannot describe: C++ extensions that may fail to build."""
 
 from setuptools import Extension, setup
 
@@ -8,10 +8,14 @@ DECODING_STEP = Extension(
         f"kernels/csrc/{name}.cpp"
         for name in (
             "attention_step",
+            "direction",
             "feed_forward_step",
+            "lsh_attention_step",
             "module",
             "plan",
             "product_step",
+            "row_cache",
+            "selected_attention_step",
             "simd_avx2",
             "simd_avx512",
             "simd_choice",
@@ -22,7 +26,17 @@ DECODING_STEP = Extension(
     ],
     depends=[
         f"kernels/csrc/{name}.h"
-        for name in ("fields", "plan", "simd_body", "simd_table", "step", "thread_pool")
+        for name in (
+            "attention",
+            "direction",
+            "fields",
+            "plan",
+            "row_cache",
+            "simd_body",
+            "simd_table",
+            "step",
+            "thread_pool",
+        )
     ],
     language="c++",
     # No -march: simd_choice.cpp asks the processor what it has.
@@ -31,4 +45,44 @@ DECODING_STEP = Extension(
     optional=True,
 )
 
-setup(ext_modules=[DECODING_STEP])
+SEQUENCE = Extension(
+    "kernels._sequence",
+    sources=[
+        f"kernels/csrc/{name}.cpp"
+        for name in (
+            "lsh_backward",
+            "lsh_circle",
+            "lsh_forward",
+            "lsh_hash",
+            "lsh_sort",
+            "sequence_avx2",
+            "sequence_avx512",
+            "sequence_choice",
+            "sequence_feed_forward",
+            "sequence_module",
+            "sequence_portable",
+            "sequence_scan",
+            "sequence_team",
+            "thread_pool",
+        )
+    ],
+    depends=[
+        f"kernels/csrc/{name}.h"
+        for name in (
+            "fields",
+            "lsh",
+            "sequence",
+            "sequence_body",
+            "sequence_simd",
+            "sequence_team",
+            "sequence_transpose",
+            "thread_pool",
+        )
+    ],
+    language="c++",
+    extra_compile_args=["-std=c++17", "-O3", "-ffp-contract=fast", "-pthread"],
+    extra_link_args=["-pthread"],
+    optional=True,
+)
+
+setup(ext_modules=[DECODING_STEP, SEQUENCE])

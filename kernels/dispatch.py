@@ -14,7 +14,7 @@ import torch
 
 _log = logging.getLogger(__name__)
 
-PREFERENCE = ("triton", "cpu", "reference")
+PREFERENCE = ("triton", "cpp", "cpu", "reference")
 """Backends from the one that the automatic choice likes best to the one that always runs."""
 
 ENVIRONMENT_VARIABLE = "TERRAFORMER_BACKEND"
@@ -24,6 +24,7 @@ ENVIRONMENT_VARIABLE = "TERRAFORMER_BACKEND"
 class _Backend:
     function: Callable[..., Any]
     available: Callable[[torch.device], str | None]
+    home: str | None
 
 
 _table: dict[str, dict[str, _Backend]] = {}
@@ -36,6 +37,7 @@ def register(
     backend: str,
     function: Callable[..., Any],
     available: Callable[[torch.device], str | None] = lambda device: None,
+    home: str | None = None,
 ) -> None:
     """Enters a backend of an operation into the table.
 
@@ -44,6 +46,8 @@ def register(
         backend: One of `PREFERENCE`.
         function: Computes the operation; all backends of one take the same arguments.
         available: Returns None where the backend runs on a device, else the reason why not.
+        home: Type of the devices that it is written for; on others the automatic choice passes it
+            over without a word. None: written for all.
     Raises:
         ValueError: if the backend has no place in `PREFERENCE` or is registered twice.
     """
@@ -52,18 +56,24 @@ def register(
     backends = _table.setdefault(op, {})
     if backend in backends:
         raise ValueError(f"op {op} has a backend {backend} already")
-    backends[backend] = _Backend(function, available)
+    backends[backend] = _Backend(function, available, home)
 
 
-def backends(op: str) -> list[str]:
+def backends(op: str, device: torch.device | None = None) -> list[str]:
     """Returns the registered backends of an operation, the preferred one first.
 
+    Args:
+        op: Name of the operation.
+        device: If given, only the backends that run on it are returned.
     Raises:
         ValueError: if the operation is unknown.
     """
     if op not in _table:
         raise ValueError(f"unknown op {op}; known: {', '.join(sorted(_table))}")
-    return [name for name in PREFERENCE if name in _table[op]]
+    known = [name for name in PREFERENCE if name in _table[op]]
+    if device is None:
+        return known
+    return [name for name in known if _table[op][name].available(device) is None]
 
 
 def resolve(op: str, device: torch.device, backend: str | None = None) -> Callable[..., Any]:
@@ -71,7 +81,7 @@ def resolve(op: str, device: torch.device, backend: str | None = None) -> Callab
 
     A backend is forced by the argument, else by `forced_backend`, else by the environment variable
     TERRAFORMER_BACKEND. Where none is forced, the first of `PREFERENCE` that runs is taken, and
-    each one passed over is logged once.
+    each one of that device type that is passed over is logged once.
 
     Raises:
         ValueError: if the operation or the forced backend is unknown.
@@ -92,7 +102,8 @@ def resolve(op: str, device: torch.device, backend: str | None = None) -> Callab
         if reason is None:
             return _table[op][name].function
         reasons.append(f"{name}: {reason}")
-        if (op, name, reason) not in _told:
+        is_at_home = _table[op][name].home in (None, device.type)
+        if is_at_home and (op, name, reason) not in _told:
             _told.add((op, name, reason))
             _log.warning("op %s falls back from backend %s: %s", op, name, reason)
     raise RuntimeError(f"no backend of op {op} can run ({'; '.join(reasons)})")

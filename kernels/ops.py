@@ -6,34 +6,78 @@ from torch import Tensor
 
 from kernels.dispatch import needs_cpu, register, resolve
 from kernels.lsh_attention import cpu as lsh_cpu
+from kernels.lsh_attention import native as lsh_native
 from kernels.lsh_attention import reference as lsh_reference
+from kernels.lsh_attention import triton as lsh_triton
 from kernels.lsh_attention.reference import SELF_PENALTY, unit_length
+from kernels.sequence import needs_extension
 from kernels.sparse_feed_forward import cpu as feed_forward_cpu
+from kernels.sparse_feed_forward import native as feed_forward_native
 from kernels.sparse_feed_forward import reference as feed_forward_reference
-from kernels.sparse_feed_forward.reference import Selection, draw_choice
+from kernels.sparse_feed_forward import triton as feed_forward_triton
+from kernels.sparse_feed_forward.reference import Controller, Selection, draw_choice
 from kernels.sru_scan import cpu as sru_cpu
+from kernels.sru_scan import native as sru_native
 from kernels.sru_scan import reference as sru_reference
+from kernels.sru_scan import triton as sru_triton
+from kernels.triton_support import needs_triton
 
 __all__ = [
     "SELF_PENALTY",
+    "Controller",
     "Selection",
     "draw_choice",
     "hash_buckets",
     "lsh_attention",
     "sparse_feed_forward",
+    "sparse_feed_forward_inference",
     "sparse_feed_forward_step",
     "sru_scan",
     "unit_length",
 ]
 
 register("hash_buckets", "reference", lsh_reference.hash_buckets)
+register("hash_buckets", "cpp", lsh_native.hash_buckets, needs_extension, "cpu")
 register("lsh_attention", "reference", lsh_reference.lsh_attention)
 register("lsh_attention", "cpu", lsh_cpu.lsh_attention, needs_cpu)
+register("lsh_attention", "cpp", lsh_native.lsh_attention, needs_extension, "cpu")
+register("lsh_attention", "triton", lsh_triton.lsh_attention, needs_triton, "cuda")
 register("sru_scan", "reference", sru_reference.sru_scan)
 register("sru_scan", "cpu", sru_cpu.sru_scan, needs_cpu)
+register("sru_scan", "cpp", sru_native.sru_scan, needs_extension, "cpu")
+register("sru_scan", "triton", sru_triton.sru_scan, needs_triton, "cuda")
 register("sparse_feed_forward", "reference", feed_forward_reference.sparse_feed_forward)
 register("sparse_feed_forward", "cpu", feed_forward_cpu.sparse_feed_forward, needs_cpu)
+register(
+    "sparse_feed_forward", "triton", feed_forward_triton.sparse_feed_forward, needs_triton, "cuda"
+)
+register(
+    "sparse_feed_forward_inference",
+    "reference",
+    feed_forward_reference.sparse_feed_forward_inference,
+)
+register(
+    "sparse_feed_forward_inference",
+    "cpp",
+    feed_forward_native.sparse_feed_forward_inference,
+    needs_extension,
+    "cpu",
+)
+register(
+    "sparse_feed_forward_inference",
+    "triton",
+    feed_forward_triton.sparse_feed_forward_inference,
+    needs_triton,
+    "cuda",
+)
 register("sparse_feed_forward_step", "reference", feed_forward_reference.sparse_feed_forward_step)
+register(
+    "sparse_feed_forward_step",
+    "triton",
+    feed_forward_triton.sparse_feed_forward_step,
+    needs_triton,
+    "cuda",
+)
 
 
 def hash_buckets(
@@ -121,6 +165,32 @@ def sparse_feed_forward(
         b2,
         selection=selection,
         choice=choice,
+        multiply_by_controller=multiply_by_controller,
+    )
+
+
+def sparse_feed_forward_inference(
+    x: Tensor,
+    controller: Controller,
+    w1: Tensor,
+    w2: Tensor,
+    b2: Tensor,
+    *,
+    block_size: int,
+    multiply_by_controller: bool = False,
+    backend: str | None = None,
+) -> Tensor:
+    """Chooses one unit in each block and applies it to x [T, D], for evaluation alone.
+
+    See `kernels.sparse_feed_forward.reference.sparse_feed_forward_inference`; `backend` forces one.
+    """
+    return resolve("sparse_feed_forward_inference", x.device, backend)(
+        x,
+        controller,
+        w1,
+        w2,
+        b2,
+        block_size=block_size,
         multiply_by_controller=multiply_by_controller,
     )
 

@@ -24,7 +24,8 @@ class AttentionState:
 
     Attributes:
         length: Their number.
-        cache: Keys and values, of the attention's own kind; None before the first position.
+        cache: Keys and values, of the attention's own kind or a `SelectedCache`; None before the
+            first position.
         qkv, output: States of the projections before and after attention.
     """
 
@@ -150,22 +151,30 @@ class SelfAttention(nn.Module, ABC):
 
 @dataclass
 class KeyValueCache:
-    """Keys and values of the positions in reach, [B, H, L, K] each."""
+    """Keys and values of the positions in reach, [B, H, L, K] each, all of which a step reads."""
 
     k: GrowingCache | WindowCache
     v: GrowingCache | WindowCache
 
+    def append(self, k: Tensor, v: Tensor) -> None:
+        """Adds one position, [B, H, 1, K] each."""
+        self.k.append(k)
+        self.v.append(v)
+
+    def attend(self, q: Tensor, shares_qk: bool) -> Tensor:
+        """Attends from the last position, [B, H, 1, K], to [B, H, 1, K]."""
+        own = last_own_key(self.k.length, q.device) if shares_qk else None
+        return softmax_attention(q, self.k.rows, self.v.rows, own=own)
+
 
 class CachedAttention(SelfAttention):
-    """Self-attention whose steps see all that its cache of keys and values holds."""
+    """Self-attention whose steps see what their cache makes of it: all that it holds, or less."""
 
-    def _append(self, cache: KeyValueCache, q: Tensor, k: Tensor, v: Tensor) -> None:
-        cache.k.append(k)
-        cache.v.append(v)
+    def _append(self, cache: Any, q: Tensor, k: Tensor, v: Tensor) -> None:
+        cache.append(k, v)
 
-    def _attend_step(self, q: Tensor, cache: KeyValueCache) -> Tensor:
-        own = last_own_key(cache.k.length, q.device) if self.qkv.shares_qk else None
-        return softmax_attention(q, cache.k.rows, cache.v.rows, own=own)
+    def _attend_step(self, q: Tensor, cache: Any) -> Tensor:
+        return cache.attend(q, self.qkv.shares_qk)
 
 
 class FullAttention(CachedAttention):

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from terraformer.document import Document
-from terraformer.features import selectable_sentences, sentence_features
 from terraformer.model import Source
-from terraformer.tokenizer import Tokenizer
+
+if TYPE_CHECKING:
+    from terraformer.document import Document
+    from terraformer.tokenizer import Tokenizer
 
 
 @dataclass(frozen=True)
@@ -36,6 +38,8 @@ class SourceArrays:
     @classmethod
     def of(cls, document: Document, tokenizer: Tokenizer) -> SourceArrays:
         """Reads a document."""
+        from terraformer.features import selectable_sentences, sentence_features
+
         tokenized = tokenizer.encode_document(document)
         return cls(
             ids=tokenized.ids,

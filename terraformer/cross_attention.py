@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from terraformer.attention import merge_heads, split_heads
 from terraformer.attention_config import CrossAttentionConfig
 from terraformer.replay import Replay
+from terraformer.selected_cache import SelectedCache
 from terraformer.softmax_attention import softmax_attention
 from terraformer.sparse_dense import MultiplicativeDense, new_dense
 
@@ -26,6 +27,16 @@ class CrossAttentionState:
     k: Tensor
     v: Tensor
     mask: Tensor | None
+
+    def attend(self, q: Tensor, dropout: float = 0.0, replay: Replay | None = None) -> Tensor:
+        """Attends from queries [B, H, L, K] to [B, H, L, K]; zeros where no token is real."""
+        if self.mask is None:
+            return softmax_attention(q, self.k, self.v, dropout=dropout, replay=replay)
+        reachable = self.mask[:, None, None, :]
+        empty = ~reachable.any(dim=-1, keepdim=True)
+        reachable = reachable | empty  # to see nothing would turn into NaN
+        out = softmax_attention(q, self.k, self.v, reachable, dropout=dropout, replay=replay)
+        return out.masked_fill(empty, 0.0)
 
 
 class CrossAttention(nn.Module):
@@ -72,32 +83,18 @@ class CrossAttention(nn.Module):
         Returns:
             [B, L, D]; where a memory has no real token, as if all its values were zero.
         """
-        return self._attend(x, self.begin(memory, memory_mask), replay)
+        q = split_heads(self.w_q(x), self.n_heads)
+        dropout = self.dropout if self.training else 0.0
+        attended = self.begin(memory, memory_mask).attend(q, dropout, replay)
+        return self.w_o(merge_heads(attended))
 
     def begin(self, memory: Tensor, memory_mask: Tensor | None = None) -> CrossAttentionState:
         """Returns keys and values of a memory [B, M, D], from which `step` goes on."""
         k, v = (split_heads(layer(memory), self.n_heads) for layer in (self.w_k, self.w_v))
         return CrossAttentionState(k, v, memory_mask)
 
-    def step(self, x_t: Tensor, state: CrossAttentionState) -> Tensor:
+    def step(self, x_t: Tensor, state: CrossAttentionState | SelectedCache) -> Tensor:
         """Attends from one position, [B, D], to [B, D], without gradient."""
         with torch.no_grad():
-            return self._attend(x_t[:, None], state, None)[:, 0]
-
-    def _attend(self, x: Tensor, state: CrossAttentionState, replay: Replay | None) -> Tensor:
-        reachable = empty = None
-        if state.mask is not None:
-            reachable = state.mask[:, None, None, :]
-            empty = ~reachable.any(dim=-1, keepdim=True)
-            reachable = reachable | empty  # to see nothing would turn into NaN
-        out = softmax_attention(
-            split_heads(self.w_q(x), self.n_heads),
-            state.k,
-            state.v,
-            reachable,
-            dropout=self.dropout if self.training else 0.0,
-            replay=replay,
-        )
-        if empty is not None:
-            out = out.masked_fill(empty, 0.0)
-        return self.w_o(merge_heads(out))
+            q = split_heads(self.w_q(x_t[:, None]), self.n_heads)
+            return self.w_o(merge_heads(state.attend(q)))[:, 0]

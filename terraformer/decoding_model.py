@@ -9,13 +9,15 @@ from torch import Tensor, nn
 
 from kernels.decoding_step import place
 from terraformer.blocks import Stack
-from terraformer.decoding_layers import plan_branch, plan_cross_attention
+from terraformer.decoding_attention import plan_cross_attention
+from terraformer.decoding_layers import plan_branch
 from terraformer.decoding_plan import ENCODING, LOGITS, PlanBuilder, Vector
 from terraformer.decoding_slots import AttentionSlots, Slots
 from terraformer.encoder_decoder import EncoderDecoder
 from terraformer.language_model import LanguageModel
 from terraformer.positions import Positions, TimeBinPositions
 from terraformer.residual import ResidualStack
+from terraformer.selected_cache import SelectedCacheConfig
 
 
 class ModelSlots(NamedTuple):
@@ -30,9 +32,17 @@ class ModelSlots(NamedTuple):
     cross: list[AttentionSlots]
 
 
-def plan_model(builder: PlanBuilder, model: LanguageModel | EncoderDecoder) -> ModelSlots:
+def plan_model(
+    builder: PlanBuilder,
+    model: LanguageModel | EncoderDecoder,
+    selected: SelectedCacheConfig | None = None,
+) -> ModelSlots:
     """Plans how a model's decoder makes logits of a token.
 
+    Args:
+        builder: Of the plan.
+        model: The model.
+        selected: What layers of full attention read of their caches; None if all.
     Raises:
         UncoveredError: if it has a layer that is not covered.
     """
@@ -41,9 +51,9 @@ def plan_model(builder: PlanBuilder, model: LanguageModel | EncoderDecoder) -> M
     builder.add("embed", embed | {"y": x.at, "d_model": x.width})
     cross: list[AttentionSlots] = []
     if isinstance(model.decoder, ResidualStack):
-        branches = _plan_residual(builder, model.decoder, x, cross)
+        branches = _plan_residual(builder, model.decoder, x, cross, selected)
     else:
-        streams, branches = _plan_reversible(builder, model.decoder, x)
+        streams, branches = _plan_reversible(builder, model.decoder, x, selected)
         x = _plan_join(builder, streams, getattr(model.config, "join_streams", "mean"))
     out = builder.norm(model.norm, x, builder.vector(x.width))
     _plan_head(builder, model.head, out, Vector(place(LOGITS), model.config.vocab_size))
@@ -56,20 +66,24 @@ def positions_of(model: LanguageModel | EncoderDecoder) -> Positions | None:
 
 
 def _plan_residual(
-    builder: PlanBuilder, stack: ResidualStack, x: Vector, cross: list[AttentionSlots]
+    builder: PlanBuilder,
+    stack: ResidualStack,
+    x: Vector,
+    cross: list[AttentionSlots],
+    selected: SelectedCacheConfig | None,
 ) -> list[list[Slots]]:
     planned = []
     for block in stack.blocks:
         *attention, feed_forward = cast(Any, block).own()
-        slots = [plan_branch(builder, branch, x, x) for branch in attention]
+        slots = [plan_branch(builder, branch, x, x, selected) for branch in attention]
         if block.cross is not None:
-            cross.append(plan_cross_attention(builder, cast(Any, block.cross), x))
+            cross.append(plan_cross_attention(builder, cast(Any, block.cross), x, selected))
         planned.append([*slots, plan_branch(builder, feed_forward, x, x)])
     return planned
 
 
 def _plan_reversible(
-    builder: PlanBuilder, stack: Stack, x: Vector
+    builder: PlanBuilder, stack: Stack, x: Vector, selected: SelectedCacheConfig | None
 ) -> tuple[tuple[Vector, Vector], list[list[Slots]]]:
     x1, x2 = x, builder.vector(x.width)
     builder.copy(x1, x2)
@@ -77,7 +91,7 @@ def _plan_reversible(
     for block in stack.sequence.blocks:
         planned.append([])
         for branch, swap in cast(Any, block).steps():
-            planned[-1].append(plan_branch(builder, branch, x2, x1))
+            planned[-1].append(plan_branch(builder, branch, x2, x1, selected))
             if swap:
                 x1, x2 = x2, x1
     return (x1, x2), planned

@@ -9,6 +9,7 @@ from typing import NamedTuple
 from torch import Tensor, nn
 
 from kernels.decoding_step import WORKSPACE, PlannedStep, place
+from kernels.huge_pages import Arena
 from kernels.packed import Packed, pack_panels, round_up
 from terraformer.sparse_dense import ConvolutionalDense, ModularDense, MultiplicativeDense
 
@@ -63,7 +64,7 @@ class PlanBuilder:
     Attributes:
         int8: Whether weights of linear layers are rounded to int8.
         steps: So far.
-        kept: Tensors whose addresses steps hold.
+        kept: Copies of tensors whose addresses steps hold.
         workspace: Floats of the workspace.
         n_slots: Slots.
     """
@@ -74,6 +75,7 @@ class PlanBuilder:
     workspace: int = 0
     n_slots: int = 3
     _shared: dict[tuple[str, int], Vector] = field(default_factory=dict)
+    _arena: Arena = field(default_factory=Arena)
 
     def vector(self, width: int) -> Vector:
         """Returns a new vector of the workspace; what fills it up to sixteens is and stays zero."""
@@ -93,10 +95,10 @@ class PlanBuilder:
         return self.n_slots - 1
 
     def address(self, tensor: Tensor | None) -> int:
-        """Returns the address of a tensor's numbers and keeps the tensor; 0 for None."""
+        """Returns the address of a copy of a tensor's numbers, which is kept; 0 for None."""
         if tensor is None:
             return 0
-        self.kept.append(tensor.detach().contiguous())
+        self.kept.append(self._arena.keep(tensor.detach()))
         return self.kept[-1].data_ptr()
 
     def add(self, name: str, fields: Fields, *, beside: bool = False) -> None:

@@ -6,18 +6,17 @@ import array
 import logging
 import math
 from dataclasses import dataclass
-from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from kernels.decoding_step import Plan, unavailable
 from kernels.packed import round_up
+from terraformer.decoding_caches import Contents, cached_rows
 from terraformer.decoding_layers import UncoveredError
 from terraformer.decoding_model import plan_model, positions_of
 from terraformer.decoding_plan import ENCODING, LOGITS, PlanBuilder
-from terraformer.decoding_slots import AttentionSlots, CacheSlots, new_cache, new_slots
+from terraformer.decoding_slots import AttentionSlots, new_slots
 from terraformer.encoder_decoder import EncoderDecoder
 from terraformer.language_model import LanguageModel, TokenState
 from terraformer.positions import (
@@ -27,6 +26,8 @@ from terraformer.positions import (
     Positions,
 )
 from terraformer.residual import ResidualState
+from terraformer.selected_cache import SelectedCacheConfig
+from terraformer.selected_decoding import SelectedDecoder, select_caches
 
 _log = logging.getLogger(__name__)
 _told: set[str] = set()
@@ -72,6 +73,8 @@ class FastDecoder:
         int8: Whether the weights of linear layers are rounded to int8, with a scale a row; routers,
             gates, embeddings and norms stay float32.
         instruction_set: One of `kernels.decoding_step.instruction_sets()`; the best one if None.
+        cache: What layers of full attention read of their caches at a step, as `SelectedDecoder`
+            does; None if all.
     Raises:
         UncoveredError: if the model, or this machine, has no decoding step in C++; the message
             names what is missing.
@@ -83,12 +86,20 @@ class FastDecoder:
         n_threads: int = 1,
         int8: bool = False,
         instruction_set: str | None = None,
+        cache: SelectedCacheConfig | None = None,
     ) -> None:
         _require_plain(model)
         self._model = model
+        self._cache = cache
         self._positions = positions_of(model)
         builder = PlanBuilder(int8)
-        self._slots = plan_model(builder, model)
+        self._slots = plan_model(builder, model, cache)
+        self._caches = [
+            slots.cache
+            for branches in self._slots.branches
+            for slots in branches
+            if isinstance(slots, AttentionSlots)
+        ]
         self._builder = builder  # keeps the weights that the plan points to
         self._plan = Plan(builder.steps, n_threads, instruction_set)
 
@@ -99,9 +110,10 @@ class FastDecoder:
         n_threads: int = 1,
         int8: bool = False,
         instruction_set: str | None = None,
+        cache: SelectedCacheConfig | None = None,
     ) -> FastDecoder:
         """Returns the decoder of a model; the arguments are those of the class."""
-        return cls(model, n_threads, int8, instruction_set)
+        return cls(model, n_threads, int8, instruction_set, cache)
 
     @torch.no_grad()
     def begin(self, ids: Tensor, mask: Tensor | None = None) -> tuple[Tensor, FastState]:
@@ -123,7 +135,7 @@ class FastDecoder:
             logits, state = self._model.begin(ids)
         else:
             raise ValueError("a language model's prompt has no padding: mask must be None")
-        return logits, self._new_state(state)
+        return logits, self.take_over(state)
 
     @torch.no_grad()
     def step(self, ids_t: Tensor, state: FastState) -> tuple[Tensor, FastState]:
@@ -136,8 +148,7 @@ class FastDecoder:
         token = int(ids_t)
         if not 0 <= token < vocab_size:
             raise ValueError(f"id {token} must be at least 0 and below vocab_size ({vocab_size})")
-        if state.length == state.room:
-            self._grow(state)
+        self._make_room(state)
         logits = torch.empty(1, vocab_size)
         state.addresses[LOGITS] = logits.data_ptr()
         state.addresses[ENCODING] = self._encoding(state)
@@ -153,22 +164,23 @@ class FastDecoder:
         state.length += 1
         return logits, state
 
-    def _new_state(self, state: TokenState) -> FastState:
+    def take_over(self, state: TokenState) -> FastState:
+        """Returns a state of the model, of one text, as this decoder's; the model's is used up."""
+        if self._cache is not None:
+            select_caches(state.layers, self._cache)
         layers = state.layers
         branches = layers.branches if isinstance(layers, ResidualState) else layers
-        length = _length(branches)
+        length = branches[0][0].length
         room = round_up(length + 1)
         contents = {0: torch.zeros(self._builder.workspace)}
         for slots, states in zip(self._slots.branches, branches, strict=True):
-            for branch, item in zip(slots, states, strict=True):
-                contents |= new_slots(branch, item, length, room)
+            for i, branch in enumerate(slots):
+                contents |= new_slots(branch, states[i], length, room)
+                states[i] = None  # caches are large: not all of them twice at a time
         memory_length = 0
-        for slots, item in zip(self._slots.cross, getattr(layers, "cross", []), strict=True):
-            k, v = item.k[0], item.v[0]
-            if item.mask is not None:
-                k, v = k[:, item.mask[0]], v[:, item.mask[0]]
-            memory_length = k.shape[1]
-            contents |= new_cache(slots.cache, k, v, 0, round_up(memory_length))
+        for slots, memory in zip(self._slots.cross, getattr(layers, "cross", []), strict=True):
+            memory_length = cached_rows(memory)[0].shape[1]
+            contents |= slots.cache.contents(memory, memory_length, round_up(memory_length))
         empty = torch.empty(0)
         tensors = [contents.get(slot, empty) for slot in range(self._builder.n_slots)]
         addresses = array.array("q", (tensor.data_ptr() for tensor in tensors))
@@ -184,14 +196,14 @@ class FastDecoder:
             0,
         )
 
-    def _grow(self, state: FastState) -> None:
-        """Doubles the room of the caches."""
-        more = state.room
-        for branches in self._slots.branches:
-            for slots in branches:
-                if isinstance(slots, AttentionSlots):
-                    _grow_cache(slots.cache, more, state)
-        state.room += more
+    def _make_room(self, state: FastState) -> None:
+        """Makes sure that caches and hashes have room for one more position."""
+        if state.length == state.room:
+            for cache in self._caches:
+                _put(state, cache.grown(state.slots, state.room))
+            state.room *= 2
+        for cache in self._caches:
+            _put(state, cache.rehashed(state.slots, state.length))
 
     def _encoding(self, state: FastState) -> int:
         """Returns the address of the encoding of the position."""
@@ -211,19 +223,23 @@ class FastDecoder:
 
 
 def fast_or_plain(
-    model: LanguageModel | EncoderDecoder, n_threads: int = 1, int8: bool = False
-) -> FastDecoder | LanguageModel | EncoderDecoder:
-    """Returns a fast decoder of the model or, where there can be none, the model.
+    model: LanguageModel | EncoderDecoder,
+    n_threads: int = 1,
+    int8: bool = False,
+    cache: SelectedCacheConfig | None = None,
+) -> FastDecoder | SelectedDecoder | LanguageModel | EncoderDecoder:
+    """Returns a fast decoder of the model or, where there can be none, what decodes in PyTorch.
 
-    Both have `begin` and `step`. The reason for the model is logged once.
+    All have `begin` and `step`. The reason for PyTorch is logged once. The arguments are those of
+    `FastDecoder`.
     """
     try:
-        return FastDecoder.of(model, n_threads, int8)
+        return FastDecoder.of(model, n_threads, int8, cache=cache)
     except UncoveredError as error:
         if str(error) not in _told:
             _told.add(str(error))
             _log.warning("decoding goes on in PyTorch, slower: %s", error)
-        return model
+        return model if cache is None else SelectedDecoder(model, cache)
 
 
 def _require_plain(model: LanguageModel | EncoderDecoder) -> None:
@@ -249,17 +265,7 @@ def _n_positions(positions: Positions) -> float:
     return positions.max_len if isinstance(positions, FixedBasePositions) else math.inf
 
 
-def _length(branches: list[list[Any]]) -> int:
-    """Positions that the attention layers have seen."""
-    return branches[0][0].length
-
-
-def _grow_cache(slots: CacheSlots, more: int, state: FastState) -> None:
-    keys, values = state.slots[slots.keys], state.slots[slots.values]
-    grown = {
-        slots.keys: F.pad(keys, (0, 0, 0, 0, 0, more // keys.shape[-1])),
-        slots.values: F.pad(values, (0, 0, 0, more)),
-    }
-    for slot, tensor in grown.items():
+def _put(state: FastState, contents: Contents) -> None:
+    for slot, tensor in contents.items():
         state.slots[slot] = tensor
         state.addresses[slot] = tensor.data_ptr()

@@ -27,12 +27,13 @@ class LSHCache:
     """What a step needs of the positions so far; it changes in place.
 
     Attributes:
-        qk, v: [B, H, L, K] each.
-        buckets: [B, H, L, R], int64.
+        k: Queries scaled to unit length, [B, H, L, K].
+        v: Values, [B, H, L, K].
+        buckets: [B, H, L, R], int32.
         n_buckets: Number of buckets these were hashed to.
     """
 
-    qk: GrowingCache
+    k: GrowingCache
     v: GrowingCache
     buckets: GrowingCache
     n_buckets: int
@@ -112,54 +113,70 @@ class LSHAttention(SelfAttention):
             return F.dropout(ones, self._dropout_now)
 
     def _new_cache(self, q: Tensor, k: Tensor, v: Tensor) -> LSHCache:
-        n_buckets = self._n_buckets(q.shape[2])
-        return LSHCache(
-            GrowingCache(q),
-            GrowingCache(v),
-            GrowingCache(self._hash(q, n_buckets).transpose(-1, -2)),
-            n_buckets,
-        )
+        n_buckets = self.n_buckets(q.shape[2])
+        buckets = GrowingCache(self._step_buckets(q, n_buckets))
+        return LSHCache(GrowingCache(unit_keys(q)), GrowingCache(v), buckets, n_buckets)
 
     def _append(self, cache: LSHCache, q: Tensor, k: Tensor, v: Tensor) -> None:
-        cache.qk.append(q)
+        cache.k.append(unit_keys(q))
         cache.v.append(v)
-        n_buckets = self._n_buckets(cache.qk.length)
+        n_buckets = self.n_buckets(cache.k.length)
         if n_buckets >= 2 * cache.n_buckets:
-            cache.buckets = GrowingCache(self._hash(cache.qk.rows, n_buckets).transpose(-1, -2))
+            cache.buckets = GrowingCache(self._step_buckets(cache.k.rows, n_buckets))
             cache.n_buckets = n_buckets
         else:
-            cache.buckets.append(self._hash(q, cache.n_buckets).transpose(-1, -2))
+            cache.buckets.append(self._step_buckets(q, cache.n_buckets))
 
     def _attend_step(self, q: Tensor, cache: LSHCache) -> Tensor:
-        length, chunk_len = cache.qk.length, self.config.chunk_len
-        candidates = None
-        if -(-length // chunk_len) > self.config.n_chunks_before + 1:
-            buckets = cache.buckets.rows
-            candidates = (buckets == buckets[:, :, -1:]).any(dim=-1)[:, :, None]  # [B, H, 1, L]
-            candidates[..., -chunk_len:] = True
+        length, chunk_len = cache.k.length, self.config.chunk_len
+        keys, values, candidates = cache.k.rows, cache.v.rows, None
         own = last_own_key(length, q.device)
-        return softmax_attention(q, unit_keys(cache.qk.rows), cache.v.rows, candidates, own=own)
+        if length > self.n_chunks_seen * chunk_len:
+            buckets = cache.buckets.rows
+            candidates = (buckets == buckets[:, :, -1:]).any(dim=-1)  # [B, H, L]
+            candidates[..., -chunk_len:] = True
+            places, candidates = _listed(candidates)
+            own = (places == length - 1)[:, :, None]
+            places = places[..., None].expand(*places.shape, keys.shape[-1])
+            keys, values = keys.gather(2, places), values.gather(2, places)
+            candidates = candidates[:, :, None]
+        return softmax_attention(q, keys, values, candidates, own=own)
+
+    def _step_buckets(self, qk: Tensor, n_buckets: int) -> Tensor:
+        """Buckets of qk [B, H, L, K], [B, H, L, R], int32."""
+        return self.hash(qk, n_buckets).transpose(-1, -2).to(torch.int32)
 
     def _buckets(self, qk: Tensor, mask: Tensor | None) -> Tensor:
         """Buckets [B, H, R, L]; each example's number of them follows its own real tokens."""
         if mask is None or self.as_published:
-            return self._hash(qk, self._n_buckets(qk.shape[2]))
-        n_buckets = [self._n_buckets(length) for length in mask.sum(dim=-1).tolist()]
+            return self.hash(qk, self.n_buckets(qk.shape[2]))
+        n_buckets = [self.n_buckets(length) for length in mask.sum(dim=-1).tolist()]
         if len(set(n_buckets)) == 1:
-            return self._hash(qk, n_buckets[0])
-        return torch.cat([self._hash(qk[i : i + 1], n) for i, n in enumerate(n_buckets)])
+            return self.hash(qk, n_buckets[0])
+        return torch.cat([self.hash(qk[i : i + 1], n) for i, n in enumerate(n_buckets)])
 
-    def _hash(self, qk: Tensor, n_buckets: int) -> Tensor:
-        factors = factor_buckets(n_buckets)
+    def hash(self, qk: Tensor, n_buckets: int) -> Tensor:
+        """Returns the buckets of vectors [B, H, L, K], [B, H, R, L], int64."""
         if self.rotations.device != qk.device:
             self.rotations = self.rotations.to(qk.device)
-        used = [self.rotations[i, ..., : factor // 2] for i, factor in enumerate(factors)]
-        return ops.hash_buckets(qk, torch.cat(used, dim=-1), factors)
+        return ops.hash_buckets(qk, self.used_rotations(n_buckets), factor_buckets(n_buckets))
 
-    def _n_buckets(self, length: int) -> int:
+    def used_rotations(self, n_buckets: int) -> Tensor:
+        """Returns the random directions for a number of buckets, [H, K, R, W]."""
+        factors = factor_buckets(n_buckets)
+        used = [self.rotations[i, ..., : factor // 2] for i, factor in enumerate(factors)]
+        return torch.cat(used, dim=-1)
+
+    def n_buckets(self, length: int) -> int:
+        """Returns how many buckets there are for so many positions."""
         if self.config.n_buckets is not None:
             return self.config.n_buckets
         return min(2 * max(1, length // self.config.chunk_len), _MAX_FACTOR**2)
+
+    @property
+    def n_chunks_seen(self) -> int:
+        """Chunks within which a position attends to everything before it."""
+        return self.config.n_chunks_before + 1
 
     @property
     def _n_chunks_after(self) -> int:
@@ -170,6 +187,18 @@ def _narrow(buckets: Tensor) -> Tensor:
     """Buckets in as few bytes as hold them, for as long as they are kept."""
     few = int(buckets.max()) < torch.iinfo(torch.int16).max
     return buckets.to(torch.int16 if few else torch.int32)
+
+
+def _listed(candidates: Tensor) -> tuple[Tensor, Tensor]:
+    """Returns where candidates [B, H, L] are True, and whether that counts, [B, H, N] each.
+
+    N is the largest number; rows with fewer are filled up.
+    """
+    rank = candidates.cumsum(dim=-1)
+    n_true = rank[..., -1:]
+    wanted = torch.arange(1, int(n_true.max()) + 1, device=rank.device).expand(*rank.shape[:2], -1)
+    places = torch.searchsorted(rank, wanted.contiguous()).clamp(max=rank.shape[-1] - 1)
+    return places, wanted <= n_true
 
 
 def factor_buckets(n_buckets: int) -> tuple[int, ...]:

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import sentencepiece as spm
 from numpy.typing import NDArray
 
-from terraformer.document import Document
 from terraformer.errors import CheckpointError
+
+if TYPE_CHECKING:
+    from terraformer.document import Document
 
 PAD_ID = 0
 EOS_ID = 1

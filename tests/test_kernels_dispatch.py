@@ -32,6 +32,22 @@ def test_automatic_choice_falls_back_and_says_so_once(caplog: pytest.LogCaptureF
 
 
 @pytest.mark.usefixtures("table")
+def test_a_backend_for_other_devices_is_passed_over_silently(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    register("triple", "triton", abs, lambda device: "no GPU here", home="cuda")
+    register("triple", "reference", lambda x: 3 * x)
+    with caplog.at_level(logging.WARNING):
+        assert resolve("triple", CPU)(2) == 6
+        assert not caplog.records
+        resolve("triple", torch.device("cuda"))
+    assert [record.getMessage() for record in caplog.records] == [
+        "op triple falls back from backend triton: no GPU here"
+    ]
+    assert dispatch.backends("triple", CPU) == ["reference"]
+
+
+@pytest.mark.usefixtures("table")
 def test_forced_backend_that_cannot_run_raises_with_the_reason() -> None:
     with pytest.raises(RuntimeError, match="triton of op double cannot run: no GPU here"):
         resolve("double", CPU, "triton")
@@ -53,7 +69,7 @@ def test_unknown_names_and_second_registration_raise() -> None:
         resolve("halve", CPU)
     with pytest.raises(ValueError, match="has no backend cuda; it has: triton, cpu, reference"):
         resolve("double", CPU, "cuda")
-    with pytest.raises(ValueError, match="must be one of triton, cpu, reference"):
+    with pytest.raises(ValueError, match="must be one of triton, cpp, cpu, reference"):
         register("double", "numpy", abs)
     with pytest.raises(ValueError, match="has a backend cpu already"):
         register("double", "cpu", abs)
@@ -73,6 +89,7 @@ def test_nothing_runs() -> None:
         "lsh_attention",
         "sru_scan",
         "sparse_feed_forward",
+        "sparse_feed_forward_inference",
         "sparse_feed_forward_step",
     ],
 )

@@ -18,7 +18,6 @@ from terraformer.attention_config import (
     DenseQKVConfig,
     FullAttentionConfig,
     LocalAttentionConfig,
-    LSHAttentionConfig,
     ModularQKVConfig,
     MultiplicativeQKVConfig,
     QKVConfig,
@@ -49,6 +48,7 @@ from terraformer.stack_config import (
     SRUConfig,
     StackConfig,
 )
+from terraformer.switch import SwitchFF
 
 BUILT = decoding_step.unavailable() is None
 pytestmark = pytest.mark.skipif(not BUILT, reason=str(decoding_step.unavailable()))
@@ -311,14 +311,18 @@ def test_what_is_not_covered_is_named_and_decoded_in_pytorch(
     caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(fast_decoding, "_told", set())
-    model = LanguageModel(with_attention(LSHAttentionConfig(n_heads=4))).eval()
-    with pytest.raises(UncoveredError, match="LSHAttention"):
+    model = LanguageModel(CONFIGS["ff-switch"]).eval()
+    for module in model.modules():
+        if isinstance(module, SwitchFF):
+            module.experts.group = object()  # as if they were spread over processes
+    with pytest.raises(UncoveredError, match="experts spread over processes"):
         FastDecoder.of(model)
     with caplog.at_level(logging.WARNING):
         assert fast_or_plain(model) is model
         assert fast_or_plain(model) is model
     assert [record.message for record in caplog.records] == [
-        "decoding goes on in PyTorch, slower: attention LSHAttention has no decoding step in C++"
+        "decoding goes on in PyTorch, slower: "
+        "experts spread over processes have no decoding step in C++"
     ]
 
 

@@ -99,12 +99,12 @@ def test_buckets_follow_the_length_while_stepping() -> None:
     state = None
     for t in range(70):
         _, state = layer.step(torch.randn(1, 16), state)
-        assert state.cache.qk.length == state.cache.v.length == state.cache.buckets.length == t + 1
+        assert state.cache.k.length == state.cache.v.length == state.cache.buckets.length == t + 1
     assert state is not None
     assert state.cache.n_buckets == 16
     assert torch.equal(
         state.cache.buckets.rows,
-        layer._hash(state.cache.qk.rows, state.cache.n_buckets).transpose(-1, -2),
+        layer.hash(state.cache.k.rows, state.cache.n_buckets).transpose(-1, -2).int(),
     )
 
 

@@ -8,7 +8,8 @@ namespace {
 constexpr long kPartsOfAThread = 4;  // so that a thread that comes late does less
 
 NewStep find_step(const std::string& name) {
-  for (auto find : {product_step, attention_step, feed_forward_step, vector_step}) {
+  for (auto find : {product_step, attention_step, selected_attention_step, lsh_attention_step,
+                    feed_forward_step, vector_step}) {
     if (NewStep found = find(name)) return found;
   }
   throw std::invalid_argument("there is no step " + name);

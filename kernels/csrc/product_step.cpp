@@ -122,17 +122,17 @@ class Multiplicative : public Linear {
  protected:
   void multiply(const Session& session, long first, long last) const override {
     static thread_local std::vector<float> gated;
-    const long block = std::min(panels_.depth, std::max(kPanelRows, kGatedFloats / n_inputs_));
-    gated.resize(n_inputs_ * block);
+    const long block = std::min(panels_.depth, 256L);
+    const long stride = block + 16; gated.resize(n_inputs_ * stride);
     const float* x = x_.in(session);
     for (long from = 0; from < panels_.depth; from += block) {
       const long width = std::min(block, panels_.depth - from);
       for (long s = 0; s < n_inputs_; ++s) {
         const float* gate = gate_ + s * panels_.depth + from;
-        for (long c = 0; c < width; ++c) gated[s * block + c] = x[from + c] * gate[c];
+        for (long c = 0; c < width; ++c) gated[s * stride + c] = x[from + c] * gate[c];
       }
       Operands product = operands(session, gated.data());
-      product.x_stride = block;
+      product.x_stride = stride;
       session.simd->add_product(panels_, first, last, from, from + width, product);
     }
   }

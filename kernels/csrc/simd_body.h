@@ -22,9 +22,10 @@ inline void store(float* p, Vec v) { *reinterpret_cast<LooseVec*>(p) = v; }
 inline Vec splat(float v) { return v - Vec{}; }
 
 inline float sum(Vec v) {
-  float total = 0.0f;
-  for (int i = 0; i < kLanes; ++i) total += v[i];
-  return total;
+  float quarters[4] = {v[0], v[1], v[2], v[3]};
+#pragma GCC unroll 16
+  for (int i = 4; i < kLanes; ++i) quarters[i % 4] += v[i];
+  return (quarters[0] + quarters[1]) + (quarters[2] + quarters[3]);
 }
 
 // Multiplies one panel by a few inputs. Enough sums run side by side to hide the latency of adding.
@@ -181,6 +182,69 @@ void weigh_rows(const float* rows, const float* factors, long n_rows, float* y, 
   }
 }
 
+// The rows after those in work that are fetched meanwhile: memory takes that long to answer.
+constexpr long kRowsAhead = 8;
+
+template <int n_rows>
+inline void score_tile(const float* const (&rows)[n_rows], const float* x, long width,
+                       float* scores) {
+  Vec sums[n_rows] = {};
+  for (long i = 0; i < width; i += kPanelRows) {
+#pragma GCC unroll 4
+    for (int part = 0; part < kParts; ++part) {
+      const Vec value = load(x + i + part * kLanes);
+#pragma GCC unroll 4
+      for (int r = 0; r < n_rows; ++r) sums[r] += value * load(rows[r] + i + part * kLanes);
+    }
+  }
+  for (int r = 0; r < n_rows; ++r) scores[r] = sum(sums[r]);
+}
+
+void score_rows(const float* rows, long stride, const std::int32_t* places, long count,
+                const float* x, long width, float* scores) {
+  constexpr int n_rows = 4;
+  long i = 0;
+  for (; i + n_rows <= count; i += n_rows) {
+    const float* tile[n_rows];
+    for (int r = 0; r < n_rows; ++r) {
+      tile[r] = rows + places[i + r] * stride;
+      const long ahead = i + r + kRowsAhead < count ? i + r + kRowsAhead : count - 1;
+      const float* next = rows + places[ahead] * stride;
+      for (long c = 0; c < stride; c += kPanelRows) __builtin_prefetch(next + c);
+    }
+    score_tile<n_rows>(tile, x, width, scores + i);
+  }
+  for (; i < count; ++i) {
+    const float* const tile[1] = {rows + places[i] * stride};
+    score_tile<1>(tile, x, width, scores + i);
+  }
+}
+
+template <int parts>
+inline void mix_columns(const float* rows, long stride, const std::int32_t* places,
+                        const float* factors, long count, float* y) {
+  Vec sums[parts] = {};
+  for (long i = 0; i < count; ++i) {
+    const Vec factor = splat(factors[i]);
+    const float* row = rows + places[i] * stride;
+#pragma GCC unroll 8
+    for (int part = 0; part < parts; ++part) sums[part] += factor * load(row + part * kLanes);
+  }
+  for (int part = 0; part < parts; ++part) store(y + part * kLanes, sums[part]);
+}
+
+void mix_rows(const float* rows, long stride, const std::int32_t* places, const float* factors,
+              long count, float* y, long width) {
+  constexpr int parts = kLanes == 16 ? 4 : 8;
+  long i = 0;
+  for (; i + parts * kLanes <= width; i += parts * kLanes) {
+    mix_columns<parts>(rows + i, stride, places, factors, count, y + i);
+  }
+  for (; i < width; i += kPanelRows) {
+    mix_columns<kParts>(rows + i, stride, places, factors, count, y + i);
+  }
+}
+
 // e to the power x for x <= 0: 2^n * e^r with |r| <= ln 2 / 2, and a polynomial for e^r.
 inline Vec exponential(Vec x) {
   constexpr float least = -87.0f, log2e = 1.44269504f;
@@ -243,6 +307,8 @@ SimdTable new_table(const char* name) {
           {dot<float>, add_two<float>},
           {dot<std::int8_t>, add_two<std::int8_t>},
           weigh_rows,
+          score_rows,
+          mix_rows,
           softmax,
           layer_norm};
 }

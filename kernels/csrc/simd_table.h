@@ -44,6 +44,13 @@ struct SimdTable {
   RowFunctions<std::int8_t> int8_rows;
   // y[i] = sum over r of factors[r] * rows[r * width + i].
   void (*weigh_rows)(const float* rows, const float* factors, long n_rows, float* y, long width);
+  // scores[i] = sum over c of rows[places[i] * stride + c] * x[c], c < width; the whole of the next
+  // rows, `stride` numbers, is fetched meanwhile.
+  void (*score_rows)(const float* rows, long stride, const std::int32_t* places, long count,
+                     const float* x, long width, float* scores);
+  // y[c] = sum over i of factors[i] * rows[places[i] * stride + c], c < width.
+  void (*mix_rows)(const float* rows, long stride, const std::int32_t* places,
+                   const float* factors, long count, float* y, long width);
   // Turns scores into weights that add up to one. There is room up to a multiple of sixteen.
   void (*softmax)(float* scores, long count);
   void (*layer_norm)(const float* x, const float* gain, const float* bias, float epsilon, float* y,

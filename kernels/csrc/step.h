@@ -65,6 +65,8 @@ using NewStep = std::unique_ptr<Step> (*)(const Fields&);
 // Each knows the steps of its own file; null where it does not know the name.
 NewStep product_step(const std::string& name);
 NewStep attention_step(const std::string& name);
+NewStep selected_attention_step(const std::string& name);
+NewStep lsh_attention_step(const std::string& name);
 NewStep feed_forward_step(const std::string& name);
 NewStep vector_step(const std::string& name);
 

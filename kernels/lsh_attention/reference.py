@@ -31,12 +31,7 @@ def hash_buckets(
         ValueError: if a factor is odd, or the factors do not fill the rotations.
     Source: Kitaev et al. 2020, arXiv:2001.04451, section 2.
     """
-    if any(factor % 2 for factor in n_buckets):
-        raise ValueError(f"n_buckets {n_buckets} must be even")
-    if sum(n_buckets) != 2 * rotations.shape[-1]:
-        raise ValueError(
-            f"n_buckets {n_buckets} need {sum(n_buckets) // 2} rotations, got {rotations.shape[-1]}"
-        )
+    check_rotations(rotations, n_buckets)
     rotations = rotations.float().expand(q.shape[1], *rotations.shape[-3:])
     parts = []
     for q_part in q.split(_HASHED_AT_ONCE, dim=2):
@@ -176,6 +171,16 @@ def _attend(
     if not as_published:
         out = out.masked_fill(~mask[:, None, :, None], 0.0)
     return out
+
+
+def check_rotations(rotations: Tensor, n_buckets: tuple[int, ...]) -> None:
+    """Raises a ValueError if the arguments of `hash_buckets` do not fit one another."""
+    if any(factor % 2 for factor in n_buckets):
+        raise ValueError(f"n_buckets {n_buckets} must be even")
+    if sum(n_buckets) != 2 * rotations.shape[-1]:
+        raise ValueError(
+            f"n_buckets {n_buckets} need {sum(n_buckets) // 2} rotations, got {rotations.shape[-1]}"
+        )
 
 
 def check_shapes(

@@ -2,13 +2,32 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 Selection = Literal["hard", "straight_through", "soft"]
+
+
+class Controller(NamedTuple):
+    """Weights of the low-rank controller.
+
+    Attributes:
+        w_in: [r, D].
+        w_out: [F, r].
+        bias: [F].
+    """
+
+    w_in: Tensor
+    w_out: Tensor
+    bias: Tensor
+
+    def logits(self, x: Tensor, block_size: int) -> Tensor:
+        """Returns the logits of x [T, D], [T, G, N] for G blocks of N = `block_size` units."""
+        low = F.linear(x, self.w_in)
+        return F.linear(low, self.w_out, self.bias).unflatten(-1, (-1, block_size))
 
 
 def sparse_feed_forward(
@@ -89,6 +108,43 @@ def sparse_feed_forward_step(
     return b2 + torch.bmm(units[:, None, :], far)[:, 0]
 
 
+def sparse_feed_forward_inference(
+    x: Tensor,
+    controller: Controller,
+    w1: Tensor,
+    w2: Tensor,
+    b2: Tensor,
+    *,
+    block_size: int,
+    multiply_by_controller: bool = False,
+) -> Tensor:
+    """Runs the controller and "hard" selection; the form for whole sequences in evaluation.
+
+    Args:
+        x: [T, D].
+        controller: Its weights.
+        w1: [F, D], as in `sparse_feed_forward`.
+        w2: [F, D].
+        b2: [D].
+        block_size: Units of a block, N.
+        multiply_by_controller: As in `sparse_feed_forward`.
+    Returns:
+        [T, D]; backends may leave out its gradient.
+    Raises:
+        ValueError: if shapes do not fit.
+    """
+    check_controller(x, controller, w1, w2, block_size)
+    return sparse_feed_forward(
+        x,
+        controller.logits(x, block_size),
+        w1,
+        w2,
+        b2,
+        selection="hard",
+        multiply_by_controller=multiply_by_controller,
+    )
+
+
 def draw_choice(logits: Tensor, temperature: float, uniform: Tensor) -> Tensor:
     """Draws the unit of each block that training keeps.
 
@@ -114,3 +170,20 @@ def check_shapes(x: Tensor, logits: Tensor, w1: Tensor, w2: Tensor) -> None:
     for name, weight in (("w1", w1), ("w2", w2)):
         if weight.shape != expected:
             raise ValueError(f"{name} {tuple(weight.shape)} must be {expected}")
+
+
+def check_controller(
+    x: Tensor, controller: Controller, w1: Tensor, w2: Tensor, block_size: int
+) -> None:
+    """Raises a ValueError if the arguments of `sparse_feed_forward_inference` do not fit."""
+    n_units, d_model = w1.shape
+    d_lowrank = controller.w_in.shape[0]
+    if x.dim() != 2 or x.shape[1] != d_model or w2.shape != w1.shape or n_units % block_size:
+        raise ValueError(
+            f"x {tuple(x.shape)} must be [T, D], w1 {tuple(w1.shape)} and w2 {tuple(w2.shape)}"
+            f" [F, D], F a multiple of block_size ({block_size})"
+        )
+    expected = (d_lowrank, d_model), (n_units, d_lowrank), (n_units,)
+    for name, weight, shape in zip(Controller._fields, controller, expected, strict=True):
+        if weight.shape != shape:
+            raise ValueError(f"{name} {tuple(weight.shape)} of the controller must be {shape}")

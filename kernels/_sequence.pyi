@@ -1,0 +1,6 @@
+"""The extension module of operations on whole sequences."""
+
+def run(
+    operation: str, fields: dict[str, int], n_threads: int, instruction_set: str | None, /
+) -> None: ...
+def instruction_sets() -> list[str]: ...

@@ -1,0 +1,36 @@
+#include "sequence_simd.h"
+
+#if defined(__x86_64__) && defined(__GNUC__)
+#include <immintrin.h>
+
+// From here on; what the headers above define must run on any processor.
+#if defined(__clang__)
+#pragma clang attribute push(__attribute__((target("avx512f,avx2,fma"))), apply_to = function)
+#else
+#pragma GCC target("avx512f,avx2,fma")
+#pragma GCC diagnostic ignored "-Wmaybe-uninitialized"  // inside the intrinsics themselves
+#endif
+
+namespace {
+
+constexpr int kLanes = 16;
+constexpr int kTileRows = 12;
+typedef float Vec __attribute__((vector_size(64)));
+
+}  // namespace
+
+#include "sequence_transpose.h"
+
+#include "sequence_body.h"
+
+const sequence::Simd* sequence::avx512_simd() {
+  static const Simd simd = new_simd("avx512");
+  return &simd;
+}
+
+#if defined(__clang__)
+#pragma clang attribute pop
+#endif
+#else
+const sequence::Simd* sequence::avx512_simd() { return nullptr; }
+#endif
