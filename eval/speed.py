@@ -1,202 +1,184 @@
-"""Command `python -m eval.speed`: seconds to summarize, and how encoding scales with length."""
+"""Command `python -m eval.speed`: times of decoding, encoding, training and summarizing."""
 
 from __future__ import annotations
 
 import argparse
-import json
-import os
-import platform
-import statistics
 import sys
-import time
-from collections.abc import Callable, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
-from tqdm import tqdm
 
 from eval.command import checkpoint_name, positive, positive_list, require_folder_of
-from eval.report import commit_of_code
-from eval.synthetic import synthetic_document
+from eval.decode_figure import FIGURES
+from eval.encoders import EncoderSizes
+from eval.memory_systems import CHUNK_LEN, SYSTEMS, Sizes
+from eval.plot import require_drawable
+from eval.speed_decode import measure_decode
+from eval.speed_encode import BASELINES, ENCODE_TOKENS, measure_encode, plot_encode
+from eval.speed_summarize import measure_summarize
+from eval.speed_train import measure_train
+from eval.table import describe_machine, format_rows, write_rows
 from finetune.command import exit_status
-from terraformer.attention_config import FullAttentionConfig
-from terraformer.blocks import Stack
-from terraformer.model import Terraformer
 from terraformer.summarizer import Summarizer
 
-SUMMARIZE_WORDS = (1_000, 5_000, 20_000, 60_000)
-ENCODE_TOKENS = (4_096, 8_192, 16_384, 32_768, 65_536)
-
-
-def time_calls(
-    call: Callable[[], object], n_repeats: int, max_seconds: float = 60.0
-) -> list[float]:
-    """Returns the seconds of up to `n_repeats` calls, after one that is not counted.
-
-    When calls have taken more than `max_seconds` together, no further one is made; if already the
-    first takes that long, its own time is returned.
-    """
-    seconds: list[float] = []
-    for _ in range(n_repeats + 1):
-        start = time.perf_counter()
-        call()
-        seconds.append(time.perf_counter() - start)
-        if sum(seconds) > max_seconds:
-            break
-    return seconds[1:] or seconds
-
-
-def measure_summarize(
-    summarizer: Summarizer, sizes: Sequence[int], n_repeats: int
-) -> list[dict[str, Any]]:
-    """Times whole summaries of synthetic documents, the model being loaded.
-
-    Args:
-        summarizer: The system.
-        sizes: Words of the documents.
-        n_repeats: Most timed calls of each.
-    Returns:
-        One row a size: words, sentences and tokens of the document, and seconds.
-    """
-    rows = []
-    for n_words in tqdm(sizes, desc="documents", file=sys.stderr):
-        document = synthetic_document(n_words)
-        seconds = time_calls(lambda document=document: summarizer.summarize(document), n_repeats)
-        rows.append(
-            {
-                "words": n_words,
-                "sentences": len(document.sentences),
-                "tokens": len(summarizer.tokenizer.encode_document(document).ids),
-                **_spread("summarize", seconds),
-            }
-        )
-    return rows
-
-
-def measure_encode(
-    model: Terraformer, sizes: Sequence[int], n_repeats: int
-) -> list[dict[str, Any]]:
-    """Times the token encoder beside the same layers with full attention (PyTorch's SDPA).
-
-    Both read the same random token states, one sequence, float32, without gradients; the full
-    encoder's weights are random, which does not change its time.
-
-    Args:
-        model: Whose token encoder is timed.
-        sizes: Tokens of the sequences.
-        n_repeats: Most timed calls of each.
-    Returns:
-        One row a size: tokens, seconds of both, their ratio, and microseconds a token.
-    """
-    config = model.config
-    width = model.embedding.table.embedding_dim
-    attention = FullAttentionConfig(n_heads=config.token_encoder.attention_of(0).n_heads)
-    full = Stack(replace(config.token_encoder, attention=attention), width, causal=False).eval()
-    rows = []
-    for n_tokens in tqdm(sizes, desc="lengths", file=sys.stderr):
-        ids = torch.randint(
-            config.vocab_size, (1, n_tokens), generator=torch.Generator().manual_seed(0)
-        )
-        with torch.inference_mode():
-            states = model.embedding(ids)
-            ours = time_calls(lambda x=states: model.token_encoder(x), n_repeats)
-            dense = time_calls(lambda x=states: full(x), n_repeats)
-        speedup = statistics.median(dense) / statistics.median(ours)
-        rows.append(
-            {
-                "tokens": n_tokens,
-                **_spread("encode", ours),
-                **_spread("full_attention", dense),
-                "speedup": round(speedup, 2),
-                "us_per_token": round(1e6 * statistics.median(ours) / n_tokens, 2),
-                "full_attention_us_per_token": round(1e6 * statistics.median(dense) / n_tokens, 2),
-            }
-        )
-    return rows
-
-
-def _spread(name: str, seconds: Sequence[float]) -> dict[str, Any]:
-    return {
-        f"{name}_s": round(statistics.median(seconds), 4),
-        f"{name}_s_range": [round(min(seconds), 4), round(max(seconds), 4)],
-        f"{name}_n": len(seconds),
-    }
-
-
-def format_rows(rows: Sequence[dict[str, Any]]) -> str:
-    """Lays out the scalar columns of `rows` for reading."""
-    names = [name for name, value in rows[0].items() if not isinstance(value, list)]
-    lines = ["  ".join(names)]
-    lines += ["  ".join(f"{row[name]:>{len(name)}}" for name in names) for row in rows]
-    return "\n".join(lines)
+SUMMARIZE_WORDS = (1_000, 6_000, 20_000, 60_000)
+TRAIN_TOKENS = (4_096, 16_384)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command and returns its exit status."""
-    options = _parser().parse_args(arguments)
+    parser = _parser()
+    options = parser.parse_args(arguments)
+    if options.what in ("encode", "train") and any(n % CHUNK_LEN for n in options.sizes):
+        parser.error(f"--sizes must be multiples of {CHUNK_LEN}")
     return exit_status("eval.speed", lambda: _run(options))
 
 
 def _run(options: argparse.Namespace) -> None:
     require_folder_of(options.report)
-    summarizer = Summarizer.load(options.model, threads=options.threads)
+    if getattr(options, "plot", None):
+        require_folder_of(options.plot)
+        require_drawable(options.plot)
+    if options.threads is not None:
+        torch.set_num_threads(options.threads)
+    config = {name: value for name, value in vars(options).items() if name not in _NOT_SETTINGS}
     if options.what == "summarize":
-        rows = measure_summarize(summarizer, options.sizes or SUMMARIZE_WORDS, options.repeats)
-    else:
-        rows = measure_encode(summarizer.model, options.sizes or ENCODE_TOKENS, options.repeats)
+        config["model"] = checkpoint_name(options.model)
+    rows = _MEASURES[options.what](options)
     print(format_rows(rows))
     if options.report:
-        values = {"config": _describe(options), "commit": commit_of_code(), "rows": rows}
-        options.report.write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
+        write_rows(options.report, {**config, **describe_machine()}, rows=rows)
 
 
-def _describe(options: argparse.Namespace) -> dict[str, Any]:
-    return {
-        "what": options.what,
-        "model": checkpoint_name(options.model),
-        "machine": platform.machine(),
-        "cpus": os.cpu_count(),
-        "threads": torch.get_num_threads(),
-        "load_average": [round(value, 1) for value in os.getloadavg()],
-        "python": platform.python_version(),
-        "torch": torch.__version__,
-    }
+def _decode(options: argparse.Namespace) -> list[dict[str, Any]]:
+    return measure_decode(options.figures, options.repeats)
+
+
+def _encode(options: argparse.Namespace) -> list[dict[str, Any]]:
+    rows = measure_encode(
+        sorted(options.sizes),
+        options.systems,
+        EncoderSizes(),
+        options.repeats,
+        int(options.limit_gib * 2**30),
+        60.0 * options.limit_minutes,
+    )
+    if options.plot:
+        plot_encode(options.plot, rows)
+    return rows
+
+
+def _train(options: argparse.Namespace) -> list[dict[str, Any]]:
+    return measure_train(options.sizes, options.systems, Sizes(), options.repeats)
+
+
+def _summarize(options: argparse.Namespace) -> list[dict[str, Any]]:
+    summarizer = Summarizer.load(options.model, threads=options.threads)
+    return measure_summarize(summarizer, options.sizes, options.repeats)
+
+
+_MEASURES = {"decode": _decode, "encode": _encode, "train": _train, "summarize": _summarize}
+_NOT_SETTINGS = {"report", "plot", "model"}
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m eval.speed",
-        description="Times the loaded model on this machine's CPU: medians to stdout, progress to "
-        "stderr.",
+        description="Times our models on this machine's CPU beside others, in turn, float32 unless "
+        "a row says otherwise: medians and quartiles of milliseconds. The table goes to stdout, "
+        "progress to stderr.",
     )
-    parser.add_argument(
-        "what",
-        choices=("summarize", "encode"),
-        help="summarize: whole summaries of synthetic documents; encode: the token encoder beside "
-        "the same layers with full attention",
+    commands = parser.add_subparsers(dest="what", required=True, metavar="WHAT")
+    decode = commands.add_parser(
+        "decode", help="a token of sparse models in C++ beside dense ones in PyTorch"
     )
-    parser.add_argument(
+    decode.add_argument(
+        "--figures",
+        type=_names(FIGURES),
+        default=tuple(FIGURES),
+        metavar="NAME,…",
+        help=f"rows of the table (default: all of {', '.join(FIGURES)})",
+    )
+    encode = commands.add_parser(
+        "encode", help="an encoder of long documents beside full attention and other encoders"
+    )
+    _add_sizes(encode, ENCODE_TOKENS, "tokens of the documents")
+    _add_systems(encode, BASELINES)
+    encode.add_argument(
+        "--limit-gib",
+        type=float,
+        default=8.0,
+        metavar="N",
+        help="most memory of an encoder (default: %(default)g)",
+    )
+    encode.add_argument(
+        "--limit-minutes",
+        type=float,
+        default=5.0,
+        metavar="N",
+        help="most time of an encoding (default: %(default)g)",
+    )
+    encode.add_argument(
+        "--plot", type=Path, metavar="FILE", help="draw time and memory over the length"
+    )
+    train = commands.add_parser("train", help="a training step beside other models")
+    _add_sizes(train, TRAIN_TOKENS, "tokens of the document")
+    _add_systems(train, [name for name in SYSTEMS if name != "terraformer"])
+    summarize = commands.add_parser("summarize", help="whole summaries of synthetic documents")
+    _add_sizes(summarize, SUMMARIZE_WORDS, "words of the documents")
+    summarize.add_argument(
+        "--model", metavar="NAME_OR_FOLDER", help="default: the shipped checkpoint"
+    )
+    for command, repeats in ((decode, 15), (encode, 5), (train, 3), (summarize, 5)):
+        command.add_argument(
+            "--repeats",
+            type=positive,
+            default=repeats,
+            metavar="N",
+            help="rounds that are timed, fewer if they take long (default: %(default)s)",
+        )
+        command.add_argument(
+            "--threads", type=positive, metavar="N", help="threads (default: as torch chooses)"
+        )
+        command.add_argument(
+            "--report", type=Path, metavar="FILE", help="write the rows there as JSON"
+        )
+    return parser
+
+
+def _add_sizes(command: argparse.ArgumentParser, sizes: Sequence[int], meaning: str) -> None:
+    command.add_argument(
         "--sizes",
         type=positive_list,
+        default=tuple(sizes),
         metavar="N,N,…",
-        help=f"words to summarize (default: {','.join(map(str, SUMMARIZE_WORDS))}) or tokens to "
-        f"encode (default: {','.join(map(str, ENCODE_TOKENS))})",
+        help=f"{meaning} (default: {','.join(map(str, sizes))})",
     )
-    parser.add_argument(
-        "--repeats",
-        type=positive,
-        default=5,
-        metavar="N",
-        help="timed calls of each, fewer if they take over a minute (default: %(default)s)",
+
+
+def _add_systems(command: argparse.ArgumentParser, names: Sequence[str]) -> None:
+    command.add_argument(
+        "--systems",
+        type=_names(names),
+        default=tuple(names),
+        metavar="NAME,…",
+        help=f"what to compare with (default: {','.join(names)})",
     )
-    parser.add_argument("--model", metavar="NAME_OR_FOLDER", help="default: the shipped checkpoint")
-    parser.add_argument(
-        "--threads", type=positive, metavar="N", help="threads (default: as torch chooses)"
-    )
-    parser.add_argument("--report", type=Path, metavar="FILE", help="write the rows there as JSON")
-    return parser
+
+
+def _names(known: Collection[str]) -> Callable[[str], tuple[str, ...]]:
+    """Returns what reads names from the command line, separated by commas."""
+
+    def read(text: str) -> tuple[str, ...]:
+        names = tuple(part.strip() for part in text.split(","))
+        for name in names:
+            if name not in known:
+                raise argparse.ArgumentTypeError(f"{name!r} must be one of {', '.join(known)}")
+        return names
+
+    return read
 
 
 if __name__ == "__main__":
