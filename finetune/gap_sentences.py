@@ -9,7 +9,6 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from finetune.rouge_tokens import RougeTokenizer
 from finetune.span_corruption import TokenPair
 from terraformer.tokenizer import EOS_ID
 
@@ -25,6 +24,8 @@ def principal_scores(sentences: Sequence[str]) -> NDArray[np.float32]:
 
     Source: Zhang et al. 2020 (PEGASUS), arXiv:1912.08777, section 3.1.
     """
+    from finetune.rouge_tokens import RougeTokenizer  # who cuts gaps alone does without ROUGE
+
     tokenizer = RougeTokenizer()
     counts = [Counter(tokenizer.tokenize(sentence)) for sentence in sentences]
     whole: Counter[str] = Counter()

@@ -7,14 +7,18 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Literal, NamedTuple, Protocol
 
-import numpy as np
 from torch import Tensor, nn
 
 from finetune.gap_sentences import GapSentences
 from finetune.objectives import ExtractCollator, ExtractObjective
 from finetune.prepare import load_examples, prepare_missing
 from finetune.span_corruption import CorruptedWindows, TokenPair
-from finetune.token_objective import TokenObjective, collate_pairs, collate_windows
+from finetune.token_objective import (
+    TokenObjective,
+    article_and_abstract,
+    collate_pairs,
+    collate_windows,
+)
 from finetune.trainer import DrawsByEpoch
 from finetune.training_data import (
     N_EVALUATED,
@@ -29,7 +33,6 @@ from terraformer.config import (
     ModelConfig,
     TerraformerConfig,
 )
-from terraformer.tokenizer import EOS_ID
 
 
 class Examples(Protocol):
@@ -188,15 +191,6 @@ TASKS: dict[str, type[Task]] = {
     "gap-sentences": GapSentencesTask,
     "abstract": AbstractTask,
 }
-
-
-def article_and_abstract(article: dict[str, Any]) -> TokenPair:
-    """Returns a row of `finetune.article` as source and its abstract as target.
-
-    Differs: an end-of-sequence follows the article; in the published code it was a padding id.
-    """
-    ids, abstract = (article[name].astype(np.int64) for name in ("ids", "abstract_ids"))
-    return TokenPair(np.append(ids, EOS_ID), np.append(abstract, EOS_ID))
 
 
 class _Paired:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -14,7 +15,7 @@ from finetune.span_corruption import TokenPair
 from terraformer.encoder_decoder import EncoderDecoder
 from terraformer.language_model import LanguageModel
 from terraformer.switch import load_balancing_loss
-from terraformer.tokenizer import PAD_ID
+from terraformer.tokenizer import EOS_ID, PAD_ID
 from terraformer.vocabulary_head import token_loss
 
 
@@ -22,6 +23,15 @@ def collate_windows(windows: Sequence[NDArray[np.int64]]) -> dict[str, Tensor]:
     """Pads windows to the longest: "ids" [B, L] and "mask" [B, L]."""
     ids, mask = _pad(windows)
     return {"ids": ids, "mask": mask}
+
+
+def article_and_abstract(article: dict[str, Any]) -> TokenPair:
+    """Returns a row of `finetune.article` as source and its abstract as target.
+
+    Differs: an end-of-sequence follows the article; in the published code it was a padding id.
+    """
+    ids, abstract = (article[name].astype(np.int64) for name in ("ids", "abstract_ids"))
+    return TokenPair(np.append(ids, EOS_ID), np.append(abstract, EOS_ID))
 
 
 def collate_pairs(pairs: Sequence[TokenPair]) -> dict[str, Tensor]:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from typing import Any, Protocol
+
 import numpy as np
-from datasets import Dataset as Table
 from numpy.typing import NDArray
 from pyarrow import compute
 from torch.utils.data import Dataset
@@ -11,6 +12,13 @@ from torch.utils.data import Dataset
 from terraformer.tokenizer import EOS_ID
 
 MIN_WINDOW = 3  # so that halves of what is longer hold two tokens
+
+
+class Documents(Protocol):
+    """Documents whose columns are Arrow's: a data set of `datasets`, or token shards."""
+
+    @property
+    def data(self) -> Any: ...
 
 
 class TokenWindows(Dataset[NDArray[np.int64]]):
@@ -27,7 +35,7 @@ class TokenWindows(Dataset[NDArray[np.int64]]):
     """
 
     def __init__(
-        self, documents: Table, max_len: int, *, with_end: bool, limit: int | None = None
+        self, documents: Documents, max_len: int, *, with_end: bool, limit: int | None = None
     ) -> None:
         if max_len < MIN_WINDOW:
             raise ValueError(f"max_len ({max_len}) must be at least {MIN_WINDOW}")

@@ -1,0 +1,47 @@
+"""A few small papers on their way to another machine; several tests share them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from datasets import Dataset
+
+from finetune.gpu.transfer import unpack
+from finetune.pack import PackOptions, pack
+from finetune.prepare import prepare_missing
+
+N_PAPERS = 9
+
+
+def paper(number: int) -> dict[str, Any]:
+    """A paper of `number` + 2 sentences."""
+    text = " ".join(
+        f"River {number} carries sediment number {i} down to the sea." for i in range(number + 2)
+    )
+    return {
+        "id": f"x:{number}",
+        "origin": "plos",
+        "title": "Rivers",
+        "abstract": f"River {number} carries sediment.",
+        "sections": [{"heading": "Results", "text": text}],
+    }
+
+
+def prepare_papers(folder: Path, tokenizer: Path) -> Path:
+    """Writes N_PAPERS papers of each split and prepares them; returns where they are."""
+    for split in ("train", "validation"):
+        rows = Dataset.from_list([paper(number) for number in range(N_PAPERS)])
+        rows.to_parquet(folder / f"{split}.parquet")
+    examples = folder / "examples"
+    for form, output in (("articles", examples / "articles"), ("extract", examples)):
+        prepare_missing(output, tokenizer, str(folder), n_processes=1, form=form)
+    return examples
+
+
+def carry_papers(folder: Path, tokenizer: Path) -> Path:
+    """Prepares, packs and unpacks the papers; returns the folder of their shards."""
+    examples = prepare_papers(folder, tokenizer)
+    pack(examples, tokenizer, folder / "pack", PackOptions(extract=True))
+    unpack([folder / "pack" / "1"], folder / "data")
+    return folder / "data"
