@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from datasets import Dataset
 
+from finetune.gpu.recipe import Recipe
 from finetune.gpu.transfer import unpack
 from finetune.pack import PackOptions, pack
 from finetune.prepare import prepare_missing
@@ -45,3 +47,19 @@ def carry_papers(folder: Path, tokenizer: Path) -> Path:
     pack(examples, tokenizer, folder / "pack", PackOptions(extract=True))
     unpack([folder / "pack" / "1"], folder / "data")
     return folder / "data"
+
+
+def shrunk(recipe: Recipe) -> Recipe:
+    """A recipe whose model has an eighth of its widths or so."""
+    return replace(recipe, model=_narrow(recipe.model))
+
+
+def _narrow(values: Any) -> Any:
+    if isinstance(values, list):
+        return [_narrow(value) for value in values]
+    if not isinstance(values, dict):
+        return values
+    wide = {"d_model", "d_token", "d_ff", "d_lowrank"} & values.keys()
+    return {name: _narrow(value) for name, value in values.items()} | {
+        name: max(80, values[name] // 8 // 80 * 80) for name in wide
+    }

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import torch
+from packed_papers import shrunk
 
 from finetune.gpu.recipe import RECIPES, Recipe
 from finetune.gpu.run import RunOptions, loop_options_of
@@ -39,23 +40,9 @@ def test_every_shipped_recipe_has_the_size_it_says() -> None:
         assert n_parameters / 1e6 == pytest.approx(millions, abs=0.06)
 
 
-def shrunk(values: Any) -> Any:
-    """A model's JSON with an eighth of its widths or so."""
-    if isinstance(values, list):
-        return [shrunk(value) for value in values]
-    if not isinstance(values, dict):
-        return values
-    wide = {"d_model", "d_ff", "d_lowrank"} & values.keys()
-    return {name: shrunk(value) for name, value in values.items()} | {
-        name: max(80, values[name] // 8 // 80 * 80) for name in wide
-    }
-
-
 @pytest.mark.parametrize("name", [name for name in MILLIONS if name != "extract-large"])
 def test_what_a_recipe_trains_decodes_in_one_call_a_token(name: str) -> None:
-    recipe = Recipe.load(name)
-    small = replace(recipe, model=shrunk(recipe.model))
-    config = small.config(replace(MANIFEST, vocab_size=64))
+    config = shrunk(Recipe.load(name)).config(replace(MANIFEST, vocab_size=64))
     assert isinstance(config, EncoderDecoderConfig)
     model = build_model(config).eval()
     assert isinstance(model, EncoderDecoder)

@@ -9,19 +9,22 @@ from typing import Any
 
 import pytest
 import torch
-from packed_papers import carry_papers
+from packed_papers import carry_papers, shrunk
 from safetensors.torch import load_file
 
 from finetune.gpu import job, transfer
 from finetune.gpu import run as run_module
 from finetune.gpu.__main__ import main
-from finetune.gpu.recipe import Phase, Recipe
+from finetune.gpu.recipe import RECIPES, Recipe
 from finetune.gpu.run import RunOptions, train
+from finetune.gpu.writer import write_abstracts
 from finetune.loop import Loop
-from terraformer.checkpoint import load_checkpoint, load_model
+from terraformer.checkpoint import load_model
+from terraformer.encoder_decoder import EncoderDecoder
 from terraformer.errors import CheckpointError, DataError, TerraformerError
 
 ABSENT = "datasets accelerate rouge_score nltk scipy sentencex psutil tqdm gradio pandas".split()
+CPU = torch.device("cpu")
 LOOP = {"batch_tokens": 300, "bf16": False, "log_steps": 1}
 
 
@@ -139,21 +142,20 @@ def test_shards_that_come_later_wait_for_the_next_phase(
     assert caplog.text.count("1 of 2 training shards are here") == 2
 
 
-def test_a_picker_is_trained_too(data: Path, tmp_path: Path) -> None:
-    large = Recipe.load("extract-large")
-    model = large.model | {
-        name: large.model[name] | {"n_layers": 1}
-        for name in ("token_encoder", "sentence_encoder", "decoder")
-    }
-    loop = LOOP | {"bf16": True}
-    small = replace(
-        large,
-        model=model | {"d_token": 20, "d_model": 24},
-        phases=(Phase("extract", 1.0, loop, {}),),
-        recompute=True,
-    )
-    folder = train(small, RunOptions(data, tmp_path / "run", steps=2))
-    assert load_checkpoint(folder)[0].config.d_token == 20
+@pytest.mark.parametrize("name", sorted(path.stem for path in RECIPES.glob("*.json")))
+@pytest.mark.parametrize("recompute", [False, True], ids=["stored", "recomputed"])
+def test_every_recipe_trains_in_bfloat16(
+    name: str, recompute: bool, data: Path, tmp_path: Path
+) -> None:
+    recipe = Recipe.load(name)
+    phases = tuple(replace(phase, loop=LOOP | {"bf16": True}) for phase in recipe.phases)
+    small = replace(shrunk(recipe), phases=phases, recompute=recompute)
+    folder = train(small, RunOptions(data, tmp_path / "run", steps=1))
+    model, _ = load_model(folder)
+    assert all(weight.isfinite().all() for weight in model.parameters())
+    if isinstance(model, EncoderDecoder):
+        rows = write_abstracts(folder, data, CPU, n_papers=3, batch_tokens=300, max_tokens=4)
+        assert [row["id"] for row in rows] == ["x:0", "x:1", "x:2"]
 
 
 def test_a_run_starts_from_other_weights(

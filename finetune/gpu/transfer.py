@@ -80,7 +80,7 @@ def collect(run: Path, output: Path, call: int, part_mib: float, parts_a_call: i
     Args:
         run: Folder of a run that is finished.
         output: Folder, made if it does not exist.
-        call: Which of the calls this is, from 1; the first one brings config, tokenizer and log too.
+        call: Which of the calls this is, from 1; the first one brings all but the weights too.
         part_mib: MiB of a part.
         parts_a_call: Parts that one call may bring.
     Returns:

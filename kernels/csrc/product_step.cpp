@@ -7,7 +7,8 @@
 namespace decoding {
 namespace {
 
-constexpr long kGatedFloats = 1 << 15;  // 128 KiB: gated inputs stay in the second cache
+constexpr long kGatedColumns = 256;     // of them, a panel and a few inputs stay in the first cache
+constexpr long kApart = 16;             // so that inputs do not fall on the same places of it
 constexpr long kLeastWork = 1 << 14;    // multiplications that are worth a thread
 
 Panels panels_of(const Fields& fields) {
@@ -122,8 +123,8 @@ class Multiplicative : public Linear {
  protected:
   void multiply(const Session& session, long first, long last) const override {
     static thread_local std::vector<float> gated;
-    const long block = std::min(panels_.depth, 256L);
-    const long stride = block + 16; gated.resize(n_inputs_ * stride);
+    const long block = std::min(panels_.depth, kGatedColumns), stride = block + kApart;
+    gated.resize(n_inputs_ * stride);
     const float* x = x_.in(session);
     for (long from = 0; from < panels_.depth; from += block) {
       const long width = std::min(block, panels_.depth - from);
