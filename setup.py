@@ -8,12 +8,12 @@ DECODING_STEP = Extension(
         f"kernels/csrc/{name}.cpp"
         for name in (
             "attention_step",
-            "direction",
             "feed_forward_step",
             "lsh_attention_step",
             "module",
             "plan",
             "product_step",
+            "rotation",
             "row_cache",
             "selected_attention_step",
             "simd_avx2",
@@ -28,9 +28,9 @@ DECODING_STEP = Extension(
         f"kernels/csrc/{name}.h"
         for name in (
             "attention",
-            "direction",
             "fields",
             "plan",
+            "rotation",
             "row_cache",
             "simd_body",
             "simd_table",

@@ -106,7 +106,7 @@ def _led(sizes: EncoderSizes) -> nn.Module:
     return LEDModel(config).get_encoder()
 
 
-def _longt5(sizes: EncoderSizes) -> nn.Module:
+def _longt5(sizes: EncoderSizes, attention: str) -> nn.Module:
     from transformers import LongT5Config, LongT5EncoderModel
 
     return LongT5EncoderModel(
@@ -118,7 +118,7 @@ def _longt5(sizes: EncoderSizes) -> nn.Module:
             num_layers=sizes.n_layers,
             num_heads=sizes.n_heads,
             local_radius=_LONGT5_RADIUS,
-            encoder_attention_type="transient-global",
+            encoder_attention_type=attention,
         )
     )
 
@@ -146,7 +146,8 @@ ENCODERS: dict[str, Callable[[EncoderSizes], nn.Module]] = {
     "full-attention": lambda sizes: Encoder(sizes, full_attention=True),
     "reformer": _reformer,
     "led": _led,
-    "longt5": _longt5,
+    "longt5": lambda sizes: _longt5(sizes, "transient-global"),
+    "longt5-local": lambda sizes: _longt5(sizes, "local"),
     "bigbird": _bigbird,
 }
 """Builds an untrained encoder of given sizes."""

@@ -12,6 +12,9 @@ from torch import Tensor
 NOTHING = -1
 """Stands in a bucket where there is room for a position."""
 
+N_TURNS = 3
+"""Turns that make a random rotation, each of signs and a Hadamard matrix."""
+
 _KEYS_AT_ONCE = 2048  # bounds the memory of products with all directions
 
 
@@ -21,7 +24,7 @@ class TableSizes:
 
     Attributes:
         n_hashes: Rounds of hashing, R.
-        n_buckets: Buckets of a round, N, even: half as many random directions, in both senses.
+        n_buckets: Buckets of a round, N, even: half as many directions, in both senses.
         n_per_bucket: Most positions of a bucket, C.
         n_probes: Buckets of a round that a query looks into, at most N / 2.
         seed: Of the directions.
@@ -106,9 +109,29 @@ class BucketTable:
             table.copy_(roomy[..., :-1].view_as(table))
 
 
+def random_signs(sizes: TableSizes, d_head: int) -> Tensor:
+    """Returns the signs of the turns that make the directions, [3, W, R], W a power of two."""
+    width = 1 << (max(d_head, sizes.n_buckets // 2) - 1).bit_length()
+    generator = torch.Generator().manual_seed(sizes.seed)
+    shape = (N_TURNS, width, sizes.n_hashes)
+    return 2.0 * torch.randint(2, shape, generator=generator, device="cpu") - 1.0
+
+
 @lru_cache(maxsize=8)
 def random_directions(sizes: TableSizes, d_head: int) -> Tensor:
-    """Returns unit vectors, [K, R, N / 2], the same for the same sizes."""
-    generator = torch.Generator().manual_seed(sizes.seed)
-    shape = (d_head, sizes.n_hashes, sizes.n_buckets // 2)
-    return F.normalize(torch.randn(shape, generator=generator, device="cpu"), dim=0)
+    """Returns the directions, [K, R, N / 2], the same for the same sizes.
+
+    Those of a round are rows of H S H S H S / W^1.5, where H is Hadamard's matrix of W and S a
+    diagonal of signs, another one each time: at right angles where the head is W wide.
+
+    Source: Andoni et al. 2015, arXiv:1509.02897 (pseudo-random rotations).
+    """
+    signs = random_signs(sizes, d_head)
+    width = signs.shape[1]
+    hadamard = torch.ones(1, 1)
+    while len(hadamard) < width:
+        hadamard = torch.cat([torch.cat([hadamard, hadamard]), torch.cat([hadamard, -hadamard])], 1)
+    turned = torch.eye(width)[:, None].expand(-1, sizes.n_hashes, -1)  # [component, R, W]
+    for turn in signs:
+        turned = turned * turn.T @ hadamard / width**0.5
+    return turned[:d_head, :, : sizes.n_buckets // 2].contiguous()

@@ -5,14 +5,15 @@ from __future__ import annotations
 from typing import cast
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from kernels.decoding_step import place
 from kernels.lsh_attention.reference import NORM_EPSILON
-from kernels.packed import pack_panels
+from kernels.packed import PANEL_ROWS, round_up
 from terraformer.attention import FullAttention
 from terraformer.branch import AttentionBranch, CrossAttentionBranch
-from terraformer.bucket_table import random_directions
+from terraformer.bucket_table import random_signs
 from terraformer.decoding_caches import CacheSlots, ChainSlots, PanelSlots, SelectedSlots
 from terraformer.decoding_plan import PlanBuilder, Ring, Vector
 from terraformer.decoding_slots import AttentionSlots
@@ -122,12 +123,10 @@ def _plan_selected(
     builder: PlanBuilder, step: str, fields: Fields, config: SelectedCacheConfig
 ) -> SelectedSlots:
     slots = SelectedSlots(*(builder.slot() for _ in range(3)))
-    directions = random_directions(config.table_sizes, int(fields["d_head"]))
-    panels = None
-    if config.n_hashes:
-        panels = pack_panels(directions.permute(1, 2, 0).flatten(0, 1)).weights
+    signs = random_signs(config.table_sizes, int(fields["d_head"]))
     sizes = {
-        "directions": builder.address(panels),
+        "signs": builder.address(_columns_of(signs) if config.n_hashes else None),
+        "turned_width": signs.shape[1],
         "first": config.n_first,
         "recent": config.n_recent,
         "hashes": config.n_hashes,
@@ -139,6 +138,20 @@ def _plan_selected(
     places = {name: place(number) for name, number in vars(slots).items()}
     builder.add(step, fields | sizes | places)
     return slots
+
+
+def _columns_of(signs: Tensor) -> Tensor:
+    """Lays out signs [3, W, R] for two vectors that are turned at once, [groups, 4, W, 16].
+
+    The first turn has signs for each vector by itself, divided by W^1.5.
+    """
+    first, *later = signs
+    width, n_hashes = first.shape
+    tables = [F.pad(first, (0, n_hashes)), F.pad(first, (n_hashes, 0))]
+    tables = [table / width**1.5 for table in tables] + [turn.repeat(1, 2) for turn in later]
+    columns = torch.stack(tables)
+    columns = F.pad(columns, (0, round_up(2 * n_hashes) - 2 * n_hashes))
+    return columns.unflatten(-1, (-1, PANEL_ROWS)).movedim(2, 0)
 
 
 def _plan_chains(builder: PlanBuilder, fields: Fields, layer: LSHAttention) -> ChainSlots:

@@ -50,16 +50,18 @@ def carry_papers(folder: Path, tokenizer: Path) -> Path:
 
 
 def shrunk(recipe: Recipe) -> Recipe:
-    """A recipe whose model has an eighth of its widths or so."""
-    return replace(recipe, model=_narrow(recipe.model))
+    """A recipe with a small model of the same layers, and small batches."""
+    loop = {"batch_tokens": 600, "log_steps": 1, "validation_batches": 1}
+    phases = (replace(phase, loop=phase.loop | loop) for phase in recipe.phases)
+    return replace(recipe, model=_small(recipe.model), phases=tuple(phases))
 
 
-def _narrow(values: Any) -> Any:
+_SMALL = {"d_model": 60, "d_token": 40, "d_ff": 64, "d_lowrank": 8}
+
+
+def _small(values: Any) -> Any:
     if isinstance(values, list):
-        return [_narrow(value) for value in values]
+        return [_small(value) for value in values]
     if not isinstance(values, dict):
         return values
-    wide = {"d_model", "d_token", "d_ff", "d_lowrank"} & values.keys()
-    return {name: _narrow(value) for name, value in values.items()} | {
-        name: max(80, values[name] // 8 // 80 * 80) for name in wide
-    }
+    return {name: _SMALL.get(name, _small(value)) for name, value in values.items()}

@@ -114,10 +114,14 @@ def test_a_run_goes_on_with_the_phase_that_was_stopped(
         Loop.run(self)
 
     monkeypatch.setattr(run_module, "Loop", type("Stopped", (Loop,), {"run": run}))
+    with pytest.raises(CheckpointError, match="no phase of the run"):
+        run_module.last_checkpoint(options.output)
     with pytest.raises(InterruptedError):
         train(Recipe.load(recipe), options)
+    assert run_module.last_checkpoint(options.output).parent.name == "phase-1"
     resumed = train(Recipe.load(recipe), options)
     assert begun == ["phase-1", "phase-2", "phase-2"]
+    assert run_module.last_checkpoint(options.output) == resumed
     first, other = (load_file(folder / "model.safetensors") for folder in (whole, resumed))
     gap = max((first[name] - other[name]).abs().max().item() for name in first)
     assert gap < 0.05  # the second phase draws other dropout
@@ -143,13 +147,10 @@ def test_shards_that_come_later_wait_for_the_next_phase(
 
 
 @pytest.mark.parametrize("name", sorted(path.stem for path in RECIPES.glob("*.json")))
-@pytest.mark.parametrize("recompute", [False, True], ids=["stored", "recomputed"])
-def test_every_recipe_trains_in_bfloat16(
-    name: str, recompute: bool, data: Path, tmp_path: Path
-) -> None:
-    recipe = Recipe.load(name)
-    phases = tuple(replace(phase, loop=LOOP | {"bf16": True}) for phase in recipe.phases)
-    small = replace(shrunk(recipe), phases=phases, recompute=recompute)
+def test_every_recipe_trains_in_bfloat16(name: str, data: Path, tmp_path: Path) -> None:
+    small = shrunk(Recipe.load(name))
+    phases = (replace(phase, loop=phase.loop | {"bf16": True}) for phase in small.phases)
+    small = replace(small, phases=tuple(phases), recompute=name == "terraformer-100m")
     folder = train(small, RunOptions(data, tmp_path / "run", steps=1))
     model, _ = load_model(folder)
     assert all(weight.isfinite().all() for weight in model.parameters())

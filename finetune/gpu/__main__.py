@@ -17,7 +17,7 @@ from finetune.command import exit_status
 from finetune.gpu import job, transfer
 from finetune.gpu.probe import probe
 from finetune.gpu.recipe import Recipe
-from finetune.gpu.run import CHECKPOINT, RunOptions, default_workers, new_device, train
+from finetune.gpu.run import RunOptions, default_workers, last_checkpoint, new_device, train
 from finetune.gpu.writer import write_abstracts
 from terraformer.errors import TerraformerError
 
@@ -87,7 +87,7 @@ def _evaluate(options: argparse.Namespace) -> None:
     options.file.parent.mkdir(parents=True, exist_ok=True)
     with options.file.open("w", encoding="utf-8") as file:
         for row in write_abstracts(
-            options.output / CHECKPOINT,
+            last_checkpoint(options.output),
             options.data,
             new_device(),
             n_papers=options.papers,

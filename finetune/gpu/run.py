@@ -20,7 +20,7 @@ from finetune.shards import Manifest
 from terraformer.build import Model, build_model
 from terraformer.checkpoint import TOKENIZER_FILE, load_model, save_checkpoint
 from terraformer.config import ModelConfig
-from terraformer.errors import TerraformerError
+from terraformer.errors import CheckpointError, TerraformerError
 from terraformer.reversible import ReversibleSequence
 
 CHECKPOINT = "checkpoint"
@@ -101,6 +101,19 @@ def train(recipe: Recipe, options: RunOptions) -> Path:
     checkpoint = options.output / CHECKPOINT
     save_checkpoint(checkpoint, model, options.data / TOKENIZER_FILE)
     return checkpoint
+
+
+def last_checkpoint(output: Path) -> Path:
+    """Returns the folder of a run's checkpoint: the last one, or that of its last finished phase.
+
+    Raises:
+        CheckpointError: if no phase is finished.
+    """
+    phases = sorted(output.glob(f"phase-*/{CHECKPOINT}"), reverse=True)
+    for folder in (output / CHECKPOINT, *phases):
+        if (folder / TOKENIZER_FILE).exists():  # written last
+            return folder
+    raise CheckpointError(f"no phase of the run in {output} is finished")
 
 
 def new_model(config: ModelConfig, recompute: bool, device: torch.device) -> Model:

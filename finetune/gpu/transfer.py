@@ -14,7 +14,7 @@ from typing import Any
 
 import torch
 
-from finetune.gpu.run import CHECKPOINT
+from finetune.gpu.run import last_checkpoint
 from finetune.loop import LOG_FILE
 from finetune.shards import MANIFEST_FILE, Manifest, Shard, read_arrays, sha256, write_arrays
 from terraformer.checkpoint import (
@@ -78,7 +78,7 @@ def collect(run: Path, output: Path, call: int, part_mib: float, parts_a_call: i
     """Writes the weights of a run in bfloat16 as parts small enough to be carried.
 
     Args:
-        run: Folder of a run that is finished.
+        run: Folder of a run, one phase of which is finished at least.
         output: Folder, made if it does not exist.
         call: Which of the calls this is, from 1; the first one brings all but the weights too.
         part_mib: MiB of a part.
@@ -87,8 +87,9 @@ def collect(run: Path, output: Path, call: int, part_mib: float, parts_a_call: i
         How many calls it takes.
     Raises:
         ValueError: if there are not so many.
+        CheckpointError: if no phase is finished.
     """
-    checkpoint = run / CHECKPOINT
+    checkpoint = last_checkpoint(run)
     shrunk = checkpoint / "bfloat16"
     if not (shrunk / WEIGHTS_FILE).exists():
         model, _ = load_model(checkpoint)

@@ -1,11 +1,23 @@
 // LSH attention of one position: to those whose query, which is their key, was hashed to the same
 // bucket in some round, and to the latest ones.
 #include "attention.h"
-#include "direction.h"
 #include "row_cache.h"
 
 namespace decoding {
 namespace {
+
+// The direction that a vector meets best, the first of equals, from its products with half of them;
+// from `half` on they are those opposite to the first ones.
+long best_met(const float* products, long half) {
+  long best = 0;
+  float largest = -1.0f;
+  for (long i = 0; i < half; ++i) {
+    const float reach = std::fabs(products[i]);
+    best = reach > largest ? i : best;
+    largest = std::max(largest, reach);
+  }
+  return products[best] < 0.0f ? half + best : best;
+}
 
 // A bucket has two digits, each the best met of its own directions; the high one may have one value.
 struct Digits {
@@ -15,8 +27,8 @@ struct Digits {
   long n_directions() const { return low / 2 + high / 2; }
 
   long bucket_of(const float* products) const {
-    const long first = best_met(products, low / 2).bucket;
-    return high == 1 ? first : first + low * best_met(products + low / 2, high / 2).bucket;
+    const long first = best_met(products, low / 2);
+    return high == 1 ? first : first + low * best_met(products + low / 2, high / 2);
   }
 };
 
@@ -40,7 +52,10 @@ class BucketChains {
     const Digits digits{static_cast<long>(values[0]), static_cast<long>(values[1])};
     const long n_directions = n_hashes_ * digits.n_directions();
     const float* panels = directions_.in(session) + head * round_up(n_directions) * d_head_;
-    meet(*session.simd, panels, n_directions, d_head_, key, 1, 0, products);
+    products.assign(round_up(n_directions), 0.0f);
+    session.simd->add_product({panels, nullptr, n_directions, d_head_}, 0,
+                              round_up(n_directions) / kPanelRows, 0, d_head_,
+                              {key, 1, 0, products.data(), 0});
     std::int32_t* before = this->before(session, head) + session.length * n_hashes_;
     std::int32_t* last = reinterpret_cast<std::int32_t*>(last_.in(session)) +
                          head * n_hashes_ * digits.n_buckets();

@@ -1,7 +1,7 @@
 // Softmax attention to the first positions, to the latest, and to those between them whose keys reach
 // far where the query points: terraformer/selected_cache.py in C++.
 #include "attention.h"
-#include "direction.h"
+#include "rotation.h"
 #include "row_cache.h"
 
 namespace decoding {
@@ -13,10 +13,9 @@ namespace {
 class Middle {
  public:
   explicit Middle(const Fields& fields)
-      : buckets_(fields.integer("buckets")),
+      : rotations_(fields),
+        buckets_(fields.integer("buckets")),
         sums_(fields.integer("sums")),
-        directions_(fields.array<float>("directions")),
-        n_hashes_(fields.integer("hashes")),
         n_buckets_(fields.integer("n_buckets")),
         n_per_bucket_(fields.integer("per_bucket")),
         n_probes_(fields.integer("probes")),
@@ -30,25 +29,27 @@ class Middle {
   // Looks up the buckets of a query and, if there is a position that will enter after the `count` that
   // are there, its bucket in each round. Nothing is read of them yet.
   void look_up(const Session& session, long head, const float* query, const float* entering,
-               long count) {
-    if (n_hashes_ == 0) return;
-    static thread_local std::vector<float> both, products;
-    static thread_local std::vector<Met> best;
-    both.assign(query, query + width_);
+               long count) const {
+    if (rotations_.n_rounds() == 0) return;
+    static thread_local std::vector<float> centred, rotated;
+    static thread_local std::vector<Met> met;
+    centred.resize(width_);
     if (entering != nullptr) {
       const float* sums = this->sums(session, head);
       const float share = 1.0f / static_cast<float>(std::max(1L, count));
-      for (long c = 0; c < width_; ++c) both.push_back(entering[c] - sums[c] * share);
+      for (long c = 0; c < width_; ++c) centred[c] = entering[c] - sums[c] * share;
     }
-    const long half = n_buckets_ / 2;
-    const long stride = meet(*session.simd, directions_, n_hashes_ * half, d_head_, both.data(),
-                             entering == nullptr ? 1 : 2, width_, products);
-    for (long round = 0; round < n_hashes_; ++round) {
-      best_met(products.data() + round * half, half, n_probes_, best);
-      for (const Met& met : best) found().push_back(bucket(session, head, round, met.bucket));
-      if (entering == nullptr) continue;
-      const Met met = best_met(products.data() + stride + round * half, half);
-      changing().push_back({bucket(session, head, round, met.bucket), met.product});
+    const float* vectors[] = {query, centred.data()};
+    const long n_vectors = entering == nullptr ? 1 : 2, n_rounds = rotations_.n_rounds();
+    rotations_.rotate(*session.simd, vectors, n_vectors, rotated);
+    for (long probe = 0; probe < n_probes_; ++probe) {
+      rotations_.find(*session.simd, probe == 0 ? n_vectors : 1, rotated, met);
+      for (long round = 0; round < n_rounds; ++round) {
+        found().push_back(bucket(session, head, round, met[round].direction));
+        if (probe > 0 || entering == nullptr) continue;
+        const Met key = met[n_rounds + round];
+        changing().push_back({bucket(session, head, round, key.direction), key.reach});
+      }
     }
   }
 
@@ -105,15 +106,15 @@ class Middle {
 
   // Where a bucket begins, which is fetched.
   std::int32_t* bucket(const Session& session, long head, long round, long number) const {
-    const long before = ((head * n_hashes_ + round) * n_buckets_ + number) * 2 * n_per_bucket_;
+    const long before = ((head * rotations_.n_rounds() + round) * n_buckets_ + number) * 2 * n_per_bucket_;
     auto* begin = reinterpret_cast<std::int32_t*>(buckets_.in(session)) + before;
     for (long i = 0; i < 2 * n_per_bucket_; i += kPanelRows) __builtin_prefetch(begin + i);
     return begin;
   }
 
+  Rotations rotations_;
   Place buckets_, sums_;
-  const float* directions_;
-  long n_hashes_, n_buckets_, n_per_bucket_, n_probes_;
+  long n_buckets_, n_per_bucket_, n_probes_;
   bool mean_of_rest_;
   long d_head_, width_;
 };

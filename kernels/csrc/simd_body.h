@@ -183,7 +183,7 @@ void weigh_rows(const float* rows, const float* factors, long n_rows, float* y, 
 }
 
 // The rows after those in work that are fetched meanwhile: memory takes that long to answer.
-constexpr long kRowsAhead = 8;
+constexpr long kRowsAhead = 4;
 
 template <int n_rows>
 inline void score_tile(const float* const (&rows)[n_rows], const float* x, long width,
@@ -210,7 +210,8 @@ void score_rows(const float* rows, long stride, const std::int32_t* places, long
       tile[r] = rows + places[i + r] * stride;
       const long ahead = i + r + kRowsAhead < count ? i + r + kRowsAhead : count - 1;
       const float* next = rows + places[ahead] * stride;
-      for (long c = 0; c < stride; c += kPanelRows) __builtin_prefetch(next + c);
+      for (long c = 0; c < width; c += kPanelRows) __builtin_prefetch(next + c);
+      for (long c = width; c < stride; c += kPanelRows) __builtin_prefetch(next + c, 0, 2);
     }
     score_tile<n_rows>(tile, x, width, scores + i);
   }
@@ -242,6 +243,70 @@ void mix_rows(const float* rows, long stride, const std::int32_t* places, const 
   }
   for (; i < width; i += kPanelRows) {
     mix_columns<kParts>(rows + i, stride, places, factors, count, y + i);
+  }
+}
+
+// Rows at i, i + step, i + 2 step and i + 3 step become their products with Hadamard's matrix of four.
+inline void butterfly(float* x, long i, long step) {
+#pragma GCC unroll 4
+  for (int part = 0; part < kParts; ++part) {
+    float* at = x + i * kPanelRows + part * kLanes;
+    const long apart = step * kPanelRows;
+    const Vec a = load(at), b = load(at + apart), c = load(at + 2 * apart), d = load(at + 3 * apart);
+    const Vec sum_low = a + b, less_low = a - b, sum_high = c + d, less_high = c - d;
+    store(at, sum_low + sum_high);
+    store(at + apart, less_low + less_high);
+    store(at + 2 * apart, sum_low - sum_high);
+    store(at + 3 * apart, less_low - less_high);
+  }
+}
+
+inline void multiply_hadamard(float* x, long width) {
+  long step = 1;
+  for (; 4 * step <= width; step *= 4) {
+    for (long block = 0; block < width; block += 4 * step) {
+      for (long i = block; i < block + step; ++i) butterfly(x, i, step);
+    }
+  }
+  if (step == width) return;
+  for (long i = 0; i < step * kPanelRows; i += kLanes) {
+    const Vec a = load(x + i), b = load(x + i + step * kPanelRows);
+    store(x + i, a + b);
+    store(x + i + step * kPanelRows, a - b);
+  }
+}
+
+void spread(const float* const* vectors, long n_vectors, long d_head, const float* signs,
+            long width, float* x) {
+  for (long c = 0; c < width; ++c) {
+#pragma GCC unroll 4
+    for (int part = 0; part < kParts; ++part) {
+      Vec row{};
+      for (long i = 0; c < d_head && i < n_vectors; ++i) {
+        row += splat(vectors[i][c]) * load(signs + (i * width + c) * kPanelRows + part * kLanes);
+      }
+      store(x + c * kPanelRows + part * kLanes, row);
+    }
+  }
+  multiply_hadamard(x, width);
+}
+
+void turn(float* x, const float* signs, long width) {
+  for (long i = 0; i < width * kPanelRows; i += kLanes) store(x + i, load(x + i) * load(signs + i));
+  multiply_hadamard(x, width);
+}
+
+void farthest(const float* x, long count, std::int32_t* rows) {
+#pragma GCC unroll 4
+  for (int part = 0; part < kParts; ++part) {
+    Vec largest = splat(-1.0f), row{};
+    for (long r = 0; r < count; ++r) {
+      const Vec value = load(x + r * kPanelRows + part * kLanes);
+      const Vec magnitude = value < 0.0f ? -value : value;
+      row = magnitude > largest ? splat(static_cast<float>(r)) : row;
+      largest = magnitude > largest ? magnitude : largest;
+    }
+    for (int i = 0; i < kLanes; ++i) rows[part * kLanes + i] = static_cast<std::int32_t>(row[i]);
   }
 }
 
@@ -309,6 +374,9 @@ SimdTable new_table(const char* name) {
           weigh_rows,
           score_rows,
           mix_rows,
+          spread,
+          turn,
+          farthest,
           softmax,
           layer_norm};
 }

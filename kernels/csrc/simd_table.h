@@ -51,6 +51,15 @@ struct SimdTable {
   // y[c] = sum over i of factors[i] * rows[places[i] * stride + c], c < width.
   void (*mix_rows)(const float* rows, long stride, const std::int32_t* places,
                    const float* factors, long count, float* y, long width);
+  // Writes [width][16], the products of Hadamard's matrix of `width`, a power of two, with a matrix
+  // whose row c is the sum over i of vectors[i][c] * signs[i][c], signs [n_vectors][width][16]; from
+  // row d_head on it is zero.
+  void (*spread)(const float* const* vectors, long n_vectors, long d_head, const float* signs,
+                 long width, float* x);
+  // Multiplies x [width][16] by signs, [width][16], and then by Hadamard's matrix.
+  void (*turn)(float* x, const float* signs, long width);
+  // Of each column of x [count][16] the row of largest magnitude, the first of equals.
+  void (*farthest)(const float* x, long count, std::int32_t* rows);
   // Turns scores into weights that add up to one. There is room up to a multiple of sixteen.
   void (*softmax)(float* scores, long count);
   void (*layer_norm)(const float* x, const float* gain, const float* bias, float epsilon, float* y,

@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.amp.autocast_mode import custom_bwd, custom_fwd
 from torch.autograd.function import once_differentiable
 
-from kernels import sequence
+from kernels import huge_page, sequence
 from kernels.lsh_attention import cpu
 from kernels.lsh_attention.reference import at_least_float32, check_rotations, check_shapes
 
@@ -168,4 +168,5 @@ def _sort(buckets: Tensor, mask: Tensor | None) -> Tensor:
 
 def _rows_like(x: Tensor) -> Tensor:
     """An empty tensor [B, H, L, K] whose heads lie side by side, as layers want to join them."""
-    return x.new_empty(x.shape[0], x.shape[2], x.shape[1], x.shape[3]).transpose(1, 2)
+    shape = (x.shape[0], x.shape[2], x.shape[1], x.shape[3])
+    return huge_page.empty_like(x, shape).transpose(1, 2)
