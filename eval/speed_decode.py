@@ -30,6 +30,7 @@ from terraformer.selected_cache import SelectedCacheConfig
 SELECTED_CACHE = SelectedCacheConfig()
 _BURST = 4
 _MOST_COPIES = 8
+_MOST_COPIED_BYTES = 4 << 30
 
 
 def measure_decode(names: Sequence[str], n_rounds: int) -> list[dict[str, Any]]:
@@ -53,6 +54,7 @@ def measure_decode(names: Sequence[str], n_rounds: int) -> list[dict[str, Any]]:
         for name in group:
             rows.append({"name": name, **_measure(models, FIGURES[name], n_rounds, bandwidth)})
             progress.update()
+        del models  # before the next are made
     progress.close()
     return rows
 
@@ -98,7 +100,11 @@ def _ours(
     """Returns what makes a step from position `start` on, its bytes, and the copies it rotates."""
     cache = SELECTED_CACHE if figure.selected else None
     n_bytes = bytes_a_step(model, figure)
-    n_copies = min(_MOST_COPIES, -(-4 * _last_cache_bytes() // n_bytes))
+    n_copies = min(
+        _MOST_COPIES,
+        -(-4 * _last_cache_bytes() // n_bytes),
+        max(1, _MOST_COPIED_BYTES // (4 * _size(model))),
+    )
     runs = []
     shallow = _shallow_state(model, start)
     for _ in range(n_copies):
