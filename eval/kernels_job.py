@@ -8,7 +8,14 @@ from typing import Any
 
 import torch
 
-from eval import kernels_lsh_attention, kernels_sparse_feed_forward, kernels_sru_scan
+from eval import (
+    kernels_convolutional_qkv,
+    kernels_expert_feed_forward,
+    kernels_lsh_attention,
+    kernels_sparse_feed_forward,
+    kernels_sru_scan,
+    kernels_vocabulary_loss,
+)
 from eval.kernels_measure import measure_limits, run_check, run_contestant
 from eval.kernels_worker import Job
 from kernels.triton_launch import Launch, force_launch
@@ -18,6 +25,9 @@ SUITES = {
     "sru_scan": kernels_sru_scan.suite,
     "sparse_feed_forward": kernels_sparse_feed_forward.suite,
     "sparse_feed_forward_step": kernels_sparse_feed_forward.step_suite,
+    "convolutional_qkv": kernels_convolutional_qkv.suite,
+    "expert_feed_forward": kernels_expert_feed_forward.suite,
+    "vocabulary_loss": kernels_vocabulary_loss.suite,
 }
 
 

@@ -63,13 +63,10 @@ def run_contestant(race: Race, name: str, device: torch.device, seconds: float) 
     if race.has_backward:
         found = [leaf for leaf in leaves if leaf is not None and leaf.requires_grad]
         with torch.no_grad():
-            shape = _tuple(function(*leaves))[0]
-        gradient = torch.randn_like(shape)
-        del shape
+            gradients = [torch.randn_like(out) for out in _tuple(function(*leaves))]
 
         def both() -> None:
-            out = _tuple(function(*leaves))[0]
-            torch.autograd.grad(out, found, gradient, allow_unused=True)
+            torch.autograd.grad(_tuple(function(*leaves)), found, gradients, allow_unused=True)
 
         base = _start_peak(device)
         both()

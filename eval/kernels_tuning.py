@@ -18,6 +18,9 @@ from kernels.triton_launch import Launch, force_launch
 
 Rows = Callable[[Sequence[tuple[dict[str, Any], Job]]], Iterator[dict[str, Any]]]
 
+_PRODUCTS = [(128, 64, 4, 3), (128, 64, 4, 4), (64, 128, 4, 3), (128, 128, 4, 3)]
+_PRODUCTS += [(128, 128, 8, 3), (128, 128, 8, 4), (128, 256, 8, 3), (256, 128, 8, 3)]
+_CONVOLUTIONS = list(itertools.product((64, 128), (32, 64), (4, 8), (2, 3)))
 _CANDIDATES: dict[str, Iterable[tuple[int, int, int, int]]] = {
     "lsh_attention_fwd": itertools.product((64, 128), (32, 64, 128), (4, 8), (2, 3)),
     "lsh_attention_bwd": itertools.product((32, 64, 128), (32, 64), (4, 8), (1, 2)),
@@ -25,6 +28,17 @@ _CANDIDATES: dict[str, Iterable[tuple[int, int, int, int]]] = {
     "sparse_feed_forward": itertools.product((16, 32, 64, 128), (64,), (2, 4, 8), (1,)),
     "sparse_feed_forward_units": itertools.product((1, 2, 4, 8), (256, 1024), (2, 4, 8), (1,)),
     "sparse_feed_forward_out": itertools.product((32, 64, 128), (16, 32, 64), (2, 4, 8), (1,)),
+    "multiplicative_fwd": _PRODUCTS,
+    "multiplicative_dx": _PRODUCTS,
+    "multiplicative_dw": _PRODUCTS,
+    "convolutional_qkv_fwd": _CONVOLUTIONS,
+    "convolutional_qkv_dx": _CONVOLUTIONS,
+    "convolutional_qkv_dw": _CONVOLUTIONS,
+    "expert_feed_forward_fwd": _PRODUCTS,
+    "expert_feed_forward_dx": _PRODUCTS,
+    "expert_feed_forward_dw": _PRODUCTS,
+    "vocabulary_loss_fwd": _PRODUCTS,
+    "vocabulary_loss_bwd": _PRODUCTS,
 }
 _TUNED: dict[str, tuple[str, tuple[int, int], str]] = {
     "lsh_attention_fwd": ("lsh_attention", (2, 64), "forward_ms"),
@@ -33,6 +47,17 @@ _TUNED: dict[str, tuple[str, tuple[int, int], str]] = {
     "sparse_feed_forward": ("sparse_feed_forward", (2, 64), "both_ms"),
     "sparse_feed_forward_units": ("sparse_feed_forward_step", (2, 1024), "forward_ms"),
     "sparse_feed_forward_out": ("sparse_feed_forward_step", (2, 1024), "forward_ms"),
+    "multiplicative_fwd": ("convolutional_qkv", (2, 1024), "forward_ms"),
+    "multiplicative_dx": ("vocabulary_loss", (2, 1024), "both_ms"),
+    "multiplicative_dw": ("vocabulary_loss", (2, 1024), "both_ms"),
+    "convolutional_qkv_fwd": ("convolutional_qkv", (2, 64), "forward_ms"),
+    "convolutional_qkv_dx": ("convolutional_qkv", (2, 64), "both_ms"),
+    "convolutional_qkv_dw": ("convolutional_qkv", (2, 64), "both_ms"),
+    "expert_feed_forward_fwd": ("expert_feed_forward", (2, 4096), "forward_ms"),
+    "expert_feed_forward_dx": ("expert_feed_forward", (2, 4096), "both_ms"),
+    "expert_feed_forward_dw": ("expert_feed_forward", (2, 4096), "both_ms"),
+    "vocabulary_loss_fwd": ("vocabulary_loss", (2, 1024), "forward_ms"),
+    "vocabulary_loss_bwd": ("vocabulary_loss", (2, 1024), "both_ms"),
 }
 """By kernel: its operation, the entry of the table that its race stands for, and what is best."""
 

@@ -4,12 +4,18 @@ from __future__ import annotations
 
 from torch import Tensor
 
+from kernels.convolutional_qkv import reference as qkv_reference
+from kernels.convolutional_qkv import triton as qkv_triton
+from kernels.convolutional_qkv.reference import module_convolution
 from kernels.dispatch import needs_cpu, register, resolve
+from kernels.expert_feed_forward import reference as expert_reference
+from kernels.expert_feed_forward import triton as expert_triton
 from kernels.lsh_attention import cpu as lsh_cpu
 from kernels.lsh_attention import native as lsh_native
 from kernels.lsh_attention import reference as lsh_reference
 from kernels.lsh_attention import triton as lsh_triton
 from kernels.lsh_attention.reference import SELF_PENALTY, unit_length
+from kernels.multiplicative.reference import multiplicative_dense
 from kernels.sequence import needs_extension
 from kernels.sparse_feed_forward import cpu as feed_forward_cpu
 from kernels.sparse_feed_forward import native as feed_forward_native
@@ -21,19 +27,26 @@ from kernels.sru_scan import native as sru_native
 from kernels.sru_scan import reference as sru_reference
 from kernels.sru_scan import triton as sru_triton
 from kernels.triton_support import needs_triton
+from kernels.vocabulary_loss import reference as vocabulary_loss_reference
+from kernels.vocabulary_loss import triton as vocabulary_loss_triton
 
 __all__ = [
     "SELF_PENALTY",
     "Controller",
     "Selection",
+    "convolutional_qkv",
     "draw_choice",
+    "expert_feed_forward",
     "hash_buckets",
     "lsh_attention",
+    "module_convolution",
+    "multiplicative_dense",
     "sparse_feed_forward",
     "sparse_feed_forward_inference",
     "sparse_feed_forward_step",
     "sru_scan",
     "unit_length",
+    "vocabulary_loss",
 ]
 
 register("hash_buckets", "reference", lsh_reference.hash_buckets)
@@ -78,6 +91,12 @@ register(
     needs_triton,
     "cuda",
 )
+register("expert_feed_forward", "reference", expert_reference.expert_feed_forward)
+register("expert_feed_forward", "triton", expert_triton.expert_feed_forward, needs_triton, "cuda")
+register("convolutional_qkv", "reference", qkv_reference.convolutional_qkv)
+register("convolutional_qkv", "triton", qkv_triton.convolutional_qkv, needs_triton, "cuda")
+register("vocabulary_loss", "reference", vocabulary_loss_reference.vocabulary_loss)
+register("vocabulary_loss", "triton", vocabulary_loss_triton.vocabulary_loss, needs_triton, "cuda")
 
 
 def hash_buckets(
@@ -211,4 +230,67 @@ def sparse_feed_forward_step(
     """
     return resolve("sparse_feed_forward_step", x.device, backend)(
         x, logits, w1, w2, b2, multiply_by_controller=multiply_by_controller
+    )
+
+
+def expert_feed_forward(
+    tokens: Tensor,
+    n_tokens: Tensor,
+    w1: Tensor,
+    b1: Tensor,
+    w2: Tensor,
+    b2: Tensor,
+    *,
+    kept: Tensor | None = None,
+    dropout: float = 0.0,
+    backend: str | None = None,
+) -> Tensor:
+    """Maps tokens [N, D], sorted by expert, by the dense layers of their experts, [N, D].
+
+    See `kernels.expert_feed_forward.reference.expert_feed_forward`; `backend` forces one.
+    """
+    return resolve("expert_feed_forward", tokens.device, backend)(
+        tokens, n_tokens, w1, b1, w2, b2, kept=kept, dropout=dropout
+    )
+
+
+def vocabulary_loss(
+    states: Tensor,
+    targets: Tensor,
+    projection: Tensor,
+    gate: Tensor | None = None,
+    bias: Tensor | None = None,
+    *,
+    chunk_len: int | None = None,
+    backend: str | None = None,
+) -> Tensor:
+    """Returns the cross-entropy of targets [T] after a loss layer on states [T, D], [T].
+
+    See `kernels.vocabulary_loss.reference.vocabulary_loss`; `backend` forces one.
+    """
+    return resolve("vocabulary_loss", states.device, backend)(
+        states, targets, projection, gate, bias, chunk_len=chunk_len
+    )
+
+
+def convolutional_qkv(
+    x: Tensor,
+    projection: Tensor,
+    gate: Tensor,
+    bias: Tensor | None,
+    w_q: Tensor,
+    b_q: Tensor,
+    w_v: Tensor,
+    b_v: Tensor,
+    w_k: Tensor | None = None,
+    b_k: Tensor | None = None,
+    *,
+    backend: str | None = None,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Projects x [B, L, D] to queries, keys and values of that shape.
+
+    See `kernels.convolutional_qkv.reference.convolutional_qkv`; `backend` forces one.
+    """
+    return resolve("convolutional_qkv", x.device, backend)(
+        x, projection, gate, bias, w_q, b_q, w_v, b_v, w_k, b_k
     )

@@ -12,7 +12,7 @@ from torch.autograd.function import once_differentiable
 
 
 def apply_spread(
-    experts: Callable[[Tensor, list[int]], Tensor],
+    experts: Callable[[Tensor, Tensor], Tensor],
     tokens: Tensor,
     n_tokens: Tensor,
     group: dist.ProcessGroup,
@@ -24,7 +24,7 @@ def apply_spread(
 
     Args:
         experts: Maps tokens [N, D], sorted by this process's experts, and how many each of those
-            takes, to [N, D].
+            takes, int64, to [N, D].
         tokens: [N, D], sorted by expert.
         n_tokens: How many each expert takes, [E], int64.
         group: The processes.
@@ -41,7 +41,7 @@ def apply_spread(
     arrived = _Exchange.apply(tokens, here, there, group)
     expert = torch.arange(sent.shape[1], device=tokens.device).repeat(n_processes)
     order = expert.repeat_interleave(received.flatten()).argsort(stable=True)
-    outputs = experts(arrived.index_select(0, order), received.sum(dim=0).tolist())
+    outputs = experts(arrived.index_select(0, order), received.sum(dim=0))
     outputs = torch.empty_like(outputs).index_copy(0, order, outputs)  # as they arrived
     return _Exchange.apply(outputs, there, here, group)  # pyright: ignore[reportReturnType]
 

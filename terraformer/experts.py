@@ -7,9 +7,9 @@ from collections.abc import Mapping, Sequence
 
 import torch
 import torch.distributed as dist
-import torch.nn.functional as F
 from torch import Tensor, nn
 
+from kernels import ops
 from terraformer.expert_parallel import apply_spread
 from terraformer.replay import Replay
 
@@ -68,7 +68,7 @@ class Experts(nn.Module):
             [N, D].
         """
         if self.group is None:
-            return self._apply_own(tokens, n_tokens.tolist(), replay)
+            return self._apply_own(tokens, n_tokens, replay)
         return apply_spread(
             lambda arrived, counts: self._apply_own(arrived, counts, replay),
             tokens,
@@ -76,17 +76,14 @@ class Experts(nn.Module):
             self.group,
         )
 
-    def _apply_own(self, tokens: Tensor, n_tokens: list[int], replay: Replay) -> Tensor:
-        weights = [weight.unbind() for weight in (self.w1, self.b1, self.w2, self.b2)]
-        used = [e for e, n in enumerate(n_tokens) if n] or [0]
-        parts = tokens.split([n_tokens[e] for e in used])
-        outputs = []
-        with replay.same_random(tokens.device):
-            for e, part in zip(used, parts, strict=True):
-                w1, b1, w2, b2 = (weight[e] for weight in weights)
-                units = F.linear(part, w1, b1).relu_()
-                outputs.append(F.linear(F.dropout(units, self.dropout, self.training), w2, b2))
-        return torch.cat(outputs)
+    def _apply_own(self, tokens: Tensor, n_tokens: Tensor, replay: Replay) -> Tensor:
+        kept = None
+        if self.training and self.dropout:
+            shape = len(tokens), self.w1.shape[1]
+            with replay.same_random(tokens.device):
+                kept = torch.rand(shape, device=tokens.device) >= self.dropout
+        weights = self.w1, self.b1, self.w2, self.b2
+        return ops.expert_feed_forward(tokens, n_tokens, *weights, kept=kept, dropout=self.dropout)
 
 
 def init_scaled(weight: Tensor, scale: float) -> None:

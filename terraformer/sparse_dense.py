@@ -6,6 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from kernels.ops import module_convolution, multiplicative_dense
+
 
 def new_dense(d_in: int, d_out: int, bias: bool = True) -> nn.Linear:
     """Returns a dense layer d_in → d_out, initialized as published."""
@@ -45,17 +47,8 @@ class MultiplicativeDense(nn.Module):
             nn.init.normal_(self.bias, std=1e-6)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Maps x [..., d_in] to [..., d_out].
-
-        Gating multiplies a token n_modules times, or the projection once for all: it is done where
-        it makes less.
-        """
-        n_tokens = x.shape[:-1].numel()
-        if n_tokens <= self.projection.shape[0]:
-            out = F.linear(x[..., None, :] * self.gate, self.projection).flatten(-2)
-            return out if self.bias is None else out + self.bias
-        weight = (self.gate[:, None] * self.projection).flatten(0, 1)  # [d_out, d_in]
-        return F.linear(x, weight, self.bias)
+        """Maps x [..., d_in] to [..., d_out]."""
+        return multiplicative_dense(x, self.projection, self.gate, self.bias)
 
 
 class ModularDense(nn.Module):
@@ -150,10 +143,7 @@ class ConvolutionalDense(nn.Module):
 
     def _convolve(self, x: Tensor) -> Tensor:
         """Maps x [B, L + length_kernel_size - 1, d_in] to [B, L, d_out]."""
-        image = x.unflatten(-1, (self.n_modules, -1)).permute(0, 3, 1, 2)  # channels last
-        kernel = self.weight.permute(0, 3, 1, 2)
-        out = F.conv2d(image, kernel, self.bias, padding=(0, self.weight.shape[2] // 2))
-        return out.permute(0, 2, 3, 1).flatten(-2)
+        return module_convolution(x, self.weight, self.bias, self.n_modules)
 
 
 class LocallyConnectedDense(nn.Module):

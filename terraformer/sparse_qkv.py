@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from kernels import ops
 from terraformer.attention_config import ConvolutionalQKVConfig
 from terraformer.sparse_dense import ConvolutionalDense, MultiplicativeDense
 
@@ -53,6 +54,11 @@ class ConvolutionalQKV(nn.Module):
             ValueError: if padding stands before a real token.
         """
         require_padding_last(mask, self.config.length_kernel_size)
+        if self.config.value_input == "mixed":
+            mix, w_q = self.mix, self.w_qk if self.shares_qk else self.w_q
+            layers = [w_q, self.w_v] if self.shares_qk else [w_q, self.w_v, self.w_k]
+            weights = [item for layer in layers for item in (layer.weight, layer.bias)]
+            return ops.convolutional_qkv(x, mix.projection, mix.gate, mix.bias, *weights)
         mixed = self.mix(x)
         v = self.w_v(self._value_input(mixed, x))
         if self.shares_qk:

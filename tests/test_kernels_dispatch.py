@@ -85,12 +85,15 @@ def test_nothing_runs() -> None:
 @pytest.mark.parametrize(
     "op",
     [
+        "convolutional_qkv",
+        "expert_feed_forward",
         "hash_buckets",
         "lsh_attention",
         "sru_scan",
         "sparse_feed_forward",
         "sparse_feed_forward_inference",
         "sparse_feed_forward_step",
+        "vocabulary_loss",
     ],
 )
 def test_every_operation_has_a_reference_and_a_door(op: str) -> None:

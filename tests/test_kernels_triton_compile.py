@@ -8,15 +8,19 @@ from __future__ import annotations
 import inspect
 import platform
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import pytest
 import torch
 
+from kernels.convolutional_qkv.triton import convolutional_qkv
+from kernels.expert_feed_forward.triton import expert_feed_forward
 from kernels.lsh_attention.triton import lsh_attention
 from kernels.sparse_feed_forward.triton import sparse_feed_forward, sparse_feed_forward_step
 from kernels.sru_scan.triton import sru_scan
 from kernels.triton_support import interpreted
+from kernels.vocabulary_loss.triton import vocabulary_loss
 
 SHARED_MEMORY = 227 * 1024  # bytes that one program can have
 TYPES = {
@@ -24,6 +28,7 @@ TYPES = {
     torch.float32: "fp32",
     torch.float64: "fp64",
     torch.int32: "i32",
+    torch.int64: "i64",
     torch.uint8: "u8",
 }
 
@@ -76,7 +81,8 @@ def _type_of(value: Any) -> str:
 def _differentiate(function: Callable[..., Any], *inputs: torch.Tensor, **options: Any) -> None:
     leaves = [item.requires_grad_() if item.is_floating_point() else item for item in inputs]
     out = function(*leaves, **options)
-    (out[0] if isinstance(out, tuple) else out).float().sum().backward()
+    outputs = out if isinstance(out, tuple) else (out,)
+    sum(item.float().sum() for item in outputs).backward()
 
 
 def _check(compiled: dict[str, Any], names: set[str], instruction: str | None = None) -> None:
@@ -112,3 +118,47 @@ def test_sparse_feed_forward(compiled: dict[str, Any]) -> None:
     _differentiate(sparse_feed_forward, x, logits, w1, w2, b2, selection="straight_through")
     kinds = ("fwd", "bwd", "units", "out")
     _check(compiled, {f"sparse_feed_forward_{kind}_kernel" for kind in kinds})
+
+
+@pytest.mark.parametrize("n_modules", [0, 4], ids=["dense", "sparse"])
+def test_vocabulary_loss(n_modules: int, compiled: dict[str, Any]) -> None:
+    n_tokens, width, vocab_size = 256, 1024, 32_000
+    shapes = (n_tokens, width), (vocab_size // max(1, n_modules), width), (vocab_size,)
+    states, projection, bias = (torch.zeros(shape, dtype=torch.bfloat16) for shape in shapes)
+    targets = torch.zeros(n_tokens, dtype=torch.int64)
+    gate = projection.new_zeros(n_modules, width).requires_grad_() if n_modules else None
+    _differentiate(
+        lambda *items: vocabulary_loss(*items[:3], gate, items[3]),
+        *(states, targets, projection, bias),
+    )
+    names = {f"vocabulary_loss_{kind}_kernel" for kind in ("fwd", "bwd")}
+    _check(compiled, names | {f"multiplicative_{kind}_kernel" for kind in ("dx", "dw")}, "wgmma")
+
+
+def test_expert_feed_forward(compiled: dict[str, Any]) -> None:
+    n_experts, d_model, d_ff = 8, 768, 3072
+    shapes = (n_experts, d_ff, d_model), (n_experts, d_ff), (n_experts, d_model, d_ff)
+    shapes = (512, d_model), *shapes, (n_experts, d_model)
+    tokens, *weights = (torch.zeros(shape, dtype=torch.bfloat16) for shape in shapes)
+    _differentiate(
+        partial(expert_feed_forward, kept=torch.ones(512, d_ff, dtype=torch.bool), dropout=0.1),
+        *(tokens, torch.full((n_experts,), 64), *weights),
+    )
+    names = {f"expert_feed_forward_{kind}_kernel" for kind in ("fwd", "dx", "dw")}
+    _check(compiled, names, "wgmma")
+
+
+@pytest.mark.parametrize("d_module", [64, 144], ids=lambda n: f"M{n}")
+def test_convolutional_qkv(d_module: int, compiled: dict[str, Any]) -> None:
+    n_modules, around, within = 4, (d_module, 3, 3, d_module), (d_module, 3, 1, d_module)
+    d_model, bias = n_modules * d_module, (d_module,)
+    shapes = (1, 256, d_model), (d_module, d_model), (n_modules, d_model), (d_model,)
+    shapes = *shapes, around, bias, within, bias, around, bias
+    inputs = (torch.zeros(shape, dtype=torch.bfloat16) for shape in shapes)
+    _differentiate(convolutional_qkv, *inputs)
+    names = {
+        f"{name}_{kind}_kernel"
+        for name in ("convolutional_qkv", "multiplicative")
+        for kind in ("fwd", "dx", "dw")
+    }
+    _check(compiled, names, "wgmma")

@@ -80,11 +80,14 @@ def test_without_targets_the_loss_is_zero_and_has_a_gradient() -> None:
 
 def test_logits_are_held_for_one_chunk_only() -> None:
     n_targets, vocab_size, chunk_len = 64, 1000, 8
-    head = nn.Linear(4, vocab_size)
+    layer = nn.Linear(4, vocab_size)
     states = torch.randn(1, n_targets, 4, requires_grad=True)
     held: list[int] = []
     rows: list[int] = []
-    head.register_forward_hook(lambda module, inputs, logits: rows.append(len(logits)))
+
+    def head(states: Tensor) -> Tensor:
+        rows.append(len(states))
+        return layer(states)
 
     def pack(tensor: Tensor) -> Tensor:
         held.append(tensor.numel())

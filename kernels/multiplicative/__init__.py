@@ -1,0 +1,1 @@
+"""A dense layer whose modules share one projection: the part that larger operations have."""

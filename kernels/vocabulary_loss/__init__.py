@@ -1,0 +1,1 @@
+"""Cross-entropy of targets together with the layer that makes their logits."""
