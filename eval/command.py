@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import shlex
+import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from terraformer.errors import DataError
@@ -18,6 +21,21 @@ def positive(text: str) -> int:
 def positive_list(text: str) -> tuple[int, ...]:
     """Reads numbers of at least 1, separated by commas."""
     return tuple(positive(part.strip()) for part in text.split(","))
+
+
+def command_line(module: str, arguments: Sequence[str] | None) -> str:
+    """Returns the command as a report tells it: of an absolute path only the last part.
+
+    Args:
+        module: What `python -m` runs.
+        arguments: Words after it; None takes those of the process.
+    """
+    words = sys.argv[1:] if arguments is None else arguments
+    shown = []
+    for word in words:
+        option, equals, value = word.rpartition("=")
+        shown.append(f"{option}{equals}{Path(value).name if Path(value).is_absolute() else value}")
+    return shlex.join(["python", "-m", module, *shown])
 
 
 def checkpoint_name(model: str | None) -> str | None:

@@ -5,19 +5,22 @@ from __future__ import annotations
 import hashlib
 import multiprocessing
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from functools import partial
+from functools import cache, partial
 from typing import Any
 
 import torch
 from datasets import Dataset
 
 from eval.baselines import Prediction, predict
-from eval.metrics import score_summary
-from eval.report import DocumentResult, ScoredPrediction
+from eval.measures import Judge
+from eval.results import DocumentResult
+from eval.sections import count_kinds
 from finetune.data import group_of, to_document
+from terraformer.checkpoint import TOKENIZER_FILE, find_checkpoint
 from terraformer.document import Document
 from terraformer.errors import TerraformerError
 from terraformer.summary import Length, SummaryOptions
+from terraformer.tokenizer import Tokenizer
 
 # A system takes (document, budget in words, abstract); only the oracle may look at the abstract.
 System = Callable[[Document, int, str], Prediction]
@@ -34,7 +37,8 @@ def load_terraformer(model: str | None, length: Length | int) -> System:
 
     def summarize(document: Document, budget_words: int, reference: str) -> Prediction:
         summary = summarizer.summarize(document, options, progress=None)
-        return Prediction(summary.text, tuple(sentence.sentence for sentence in summary.sentences))
+        sources = (sentence.sentence for sentence in summary.sentences)
+        return Prediction(summary.text, tuple(source for source in sources if source is not None))
 
     return summarize
 
@@ -74,7 +78,7 @@ def make_tasks(rows: Dataset, places: Sequence[int], budgets: Mapping[str, int])
 
 
 def evaluate_document(task: Task, systems: Mapping[str, System]) -> DocumentResult:
-    """Summarizes one document with every system and scores the summaries.
+    """Summarizes one document with every system and measures the summaries.
 
     Raises:
         TerraformerError: if the document cannot be summarized, with its id.
@@ -82,14 +86,28 @@ def evaluate_document(task: Task, systems: Mapping[str, System]) -> DocumentResu
     row, group, budget = task
     try:
         document = to_document(row)
-        scored: dict[str, ScoredPrediction] = {}
-        for name, system in systems.items():
-            prediction = system(document, budget, row["abstract"])
-            scores = score_summary(prediction.text, row["abstract"])
-            scored[name] = ScoredPrediction(prediction.text, prediction.sentences, scores)
+        judge = Judge(document, row["abstract"])
+        scored = {
+            name: judge.score(system(document, budget, row["abstract"]))
+            for name, system in systems.items()
+        }
+        reference = judge.score(Prediction(row["abstract"], ())).scores
     except TerraformerError as error:
         raise type(error)(f"document {row['id']}: {error}") from error
-    return DocumentResult(str(row["id"]), group, scored)
+    return DocumentResult(
+        id=str(row["id"]),
+        group=group,
+        n_tokens=len(_shipped_tokenizer().encode_document(document).ids),
+        kinds=count_kinds(document, range(len(document.sentences))),
+        reference=reference,
+        systems=scored,
+    )
+
+
+@cache
+def _shipped_tokenizer() -> Tokenizer:
+    """The measure of a document's length, whichever model is evaluated."""
+    return Tokenizer(find_checkpoint() / TOKENIZER_FILE)
 
 
 _worker_loaders: dict[str, LoadSystem] = {}

@@ -30,31 +30,44 @@ def score_summary(prediction: str, reference: str) -> dict[str, float]:
         prediction: The summary; an empty one scores 0.
         reference: The abstract.
     Returns:
+        What `score_stems` returns, and the words of the prediction, split at white space.
+    """
+    sides = (
+        [stems(sentence) for sentence in sentences_of(text)] for text in (prediction, reference)
+    )
+    return {**score_stems(*sides), "words": float(len(prediction.split()))}
+
+
+def score_stems(prediction: list[list[str]], reference: list[list[str]]) -> dict[str, float]:
+    """Scores one summary against its reference.
+
+    Args:
+        prediction: The `stems` of each of its sentences.
+        reference: Those of the abstract.
+    Returns:
         ROUGE-1, -2, -L (over the whole text) and -Lsum (union over sentences) as F1 with Porter
-        stems, in percent; and the words of the prediction, split at white space.
+        stems, in percent.
     Source: Lin 2004, as rouge-score 0.1.2 computes it, many times faster than that.
     """
-    sentences, reference_sentences = _tokenize(prediction), _tokenize(reference)
-    tokens, reference_tokens = list(chain(*sentences)), list(chain(*reference_sentences))
+    tokens, reference_tokens = list(chain(*prediction)), list(chain(*reference))
     lcs = LcsTarget(tokens).length(reference_tokens)
+    n_union = _union_lcs_hits(prediction, reference)
     return {
         "rouge1": _ngram_f1(tokens, reference_tokens, 1),
         "rouge2": _ngram_f1(tokens, reference_tokens, 2),
         "rougeL": _f1(lcs, len(tokens), len(reference_tokens)),
-        "rougeLsum": _f1(
-            _union_lcs_hits(sentences, reference_sentences), len(tokens), len(reference_tokens)
-        ),
-        "words": float(len(prediction.split())),
+        "rougeLsum": _f1(n_union, len(tokens), len(reference_tokens)),
     }
 
 
-def _tokenize(text: str) -> list[list[str]]:
-    """Returns the stems of each sentence of `text`."""
-    return [
-        _TOKENIZER.tokenize(line[start:end])
-        for line in text.splitlines()
-        for start, end in split_sentences(line)
-    ]
+def sentences_of(text: str) -> list[str]:
+    """Returns the sentences of a summary; a new line ends one too."""
+    return [line[start:end] for line in text.splitlines() for start, end in split_sentences(line)]
+
+
+def stems(sentence: str) -> list[str]:
+    """Returns the tokens of a sentence that ROUGE counts: lower-cased, alphanumeric, stemmed."""
+    return _TOKENIZER.tokenize(sentence)
 
 
 def _f1(n_hits: int, n_prediction: int, n_reference: int) -> float:

@@ -1,12 +1,16 @@
-"""Curves over one another as a picture; needs matplotlib, which the docs extra brings."""
+"""Curves and bars as a picture; needs matplotlib, which the docs extra brings."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from terraformer.errors import TerraformerError
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 
 @dataclass(frozen=True)
@@ -38,6 +42,21 @@ class Panel:
     curves: Sequence[Curve]
     limit: float | None = None
     logarithmic: bool = False
+
+
+@dataclass(frozen=True)
+class Bars:
+    """Bars of one colour.
+
+    Attributes:
+        name: For the legend.
+        values: A height for each category; None draws no bar.
+        intervals: (low, high) of each height, drawn as a line; None draws none.
+    """
+
+    name: str
+    values: Sequence[float | None]
+    intervals: Sequence[tuple[float, float] | None] | None = None
 
 
 def require_drawable(path: Path) -> None:
@@ -72,7 +91,6 @@ def save_panels(path: Path, panels: Sequence[Panel], *, title: str, x_label: str
         TerraformerError: if matplotlib is missing or does not know the format.
     """
     require_drawable(path)
-    import matplotlib
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(7.0, 3.2 + 1.8 * (len(panels) - 1)), layout="constrained")
@@ -93,6 +111,57 @@ def save_panels(path: Path, panels: Sequence[Panel], *, title: str, x_label: str
             axes.legend(frameon=False)
     rows[0].set_title(title, fontsize=10)
     rows[-1].set_xlabel(x_label)
+    _save(path, figure)
+
+
+def save_bars(
+    path: Path, categories: Sequence[str], bars: Sequence[Bars], *, title: str, y_label: str
+) -> None:
+    """Draws bars side by side, a group of them for each category.
+
+    Args:
+        path: File to write; its ending, such as .svg or .png, chooses the format.
+        categories: Names below the groups.
+        bars: One set a colour, each with as many values as there are categories.
+        title: Above all.
+        y_label: What is measured, with its unit.
+    Raises:
+        TerraformerError: if matplotlib is missing or does not know the format.
+    """
+    require_drawable(path)
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(max(5.0, 1.5 + 1.3 * len(categories)), 3.4), layout="constrained")
+    axes = figure.subplots()
+    width = 0.8 / len(bars)
+    for i, entry in enumerate(bars):
+        places = [
+            category + (i - (len(bars) - 1) / 2) * width for category in range(len(categories))
+        ]
+        shown = [j for j, value in enumerate(entry.values) if value is not None]
+        values = [entry.values[j] or 0.0 for j in shown]
+        drawn = axes.bar([places[j] for j in shown], values, width, label=entry.name)
+        if entry.intervals is not None:
+            ends = [entry.intervals[j] or (0.0, 0.0) for j in shown]
+            errors = [
+                [max(0.0, value - low) for value, (low, _) in zip(values, ends, strict=True)],
+                [max(0.0, high - value) for value, (_, high) in zip(values, ends, strict=True)],
+            ]
+            centres = [patch.get_x() + width / 2 for patch in drawn]
+            axes.errorbar(centres, values, errors, fmt="none", ecolor="black", linewidth=0.8)
+    axes.set_xticks(range(len(categories)), categories)
+    axes.set_ylabel(y_label)
+    axes.grid(axis="y", alpha=0.3)
+    axes.set_axisbelow(True)
+    axes.set_title(title, fontsize=10)
+    if len(bars) > 1:
+        axes.legend(frameon=False, fontsize=8, loc="upper left", bbox_to_anchor=(1, 1))
+    _save(path, figure)
+
+
+def _save(path: Path, figure: Figure) -> None:
+    import matplotlib
+
     metadata = {"Date": None} if path.suffix == ".svg" else None  # the same file every time
     with matplotlib.rc_context({"svg.hashsalt": "terraformer", "svg.fonttype": "none"}):
         figure.savefig(path, dpi=150, metadata=metadata)

@@ -1,120 +1,158 @@
-"""What an evaluation found: means with intervals, as a table and as JSON, and the predictions."""
+"""Command `python -m eval.report`: the results as a page of Markdown, from the JSON reports."""
 
 from __future__ import annotations
 
+import argparse
 import json
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+import sys
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
+from eval.plot import require_drawable
+from eval.report_plot import (
+    draw_histories,
+    draw_lengths,
+    draw_losses,
+    draw_rouge,
+    draw_sections,
+    section_differences,
+)
+from eval.report_section import (
+    robustness_sections,
+    rouge_sections,
+    row_sections,
+    source_section,
+    tables_of,
+    training_sections,
+)
+from finetune.command import exit_status
+from terraformer.errors import DataError
 
-from eval.commit import commit_of_code
-from eval.metrics import METRIC_NAMES, confidence_interval, share_of_gap
-from finetune.data import GROUPS
-
-_HEADINGS = ("R1", "R2", "RL", "RLsum", "words")
+_LAYOUT = {"rouge": ("groups", "lengths"), "robustness": ("groups", "losses")}
 
 
-@dataclass(frozen=True)
-class ScoredPrediction:
-    """A system's summary of one document.
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs the command and returns its exit status.
 
-    Attributes:
-        text: The summary.
-        sentences: Indices of the source sentences it was taken from; empty if none are known.
-        scores: Value of each of `METRIC_NAMES`.
+    Args:
+        arguments: Words of the command line after the name; None takes those of the process.
     """
-
-    text: str
-    sentences: tuple[int, ...]
-    scores: dict[str, float]
+    options = _parser().parse_args(arguments)
+    return exit_status("eval.report", lambda: _run(options))
 
 
-@dataclass(frozen=True)
-class DocumentResult:
-    """All systems' summaries of one document, by the system's name."""
+def _run(options: argparse.Namespace) -> None:
+    rouge = _load(options.rouge, _LAYOUT["rouge"])
+    robustness = {path.name: _load(path, _LAYOUT["robustness"]) for path in options.robustness}
+    rows = {path.name: _load(path) for path in options.rows}
+    for name, report in rows.items():
+        if not tables_of(report):
+            raise DataError(f"{name} holds no rows: give a report of eval.speed, eval.memory …")
+    histories = {path.parent.resolve().name: _load_history(path) for path in options.history}
 
-    id: str
-    group: str
-    systems: dict[str, ScoredPrediction]
+    drawings: dict[str, Callable[[Path], None]] = {
+        "rouge": lambda path: draw_rouge(path, rouge["groups"]),
+        "lengths": lambda path: draw_lengths(path, rouge["lengths"]),
+    }
+    if section_differences(rouge["groups"]):
+        drawings["sections"] = lambda path: draw_sections(path, rouge["groups"])
+    if robustness:
+        drawings["robustness"] = lambda path: draw_losses(path, robustness)
+    if histories:
+        drawings["history"] = lambda path: draw_histories(path, histories)
+    plots: dict[str, str] = {}
+    for name, draw in drawings.items() if options.plot else ():
+        path = options.output.with_name(f"{options.output.stem}-{name}.svg")
+        require_drawable(path)
+        draw(path)
+        plots[name] = path.name
 
-
-def summarize_groups(results: Sequence[DocumentResult]) -> dict[str, Any]:
-    """Returns {group: {"n", "systems": {name: {metric: mean, "<metric>_ci95": [low, high]}}}}.
-
-    Means are over the group's documents, ROUGE in percent; groups without documents are left out.
-    """
-    groups: dict[str, Any] = {}
-    for group in GROUPS:
-        members = [result for result in results if result.group == group]
-        if members:
-            systems = {name: _summarize(members, name) for name in members[0].systems}
-            groups[group] = {"n": len(members), "systems": systems}
-    return groups
-
-
-def _summarize(members: Sequence[DocumentResult], system: str) -> dict[str, Any]:
-    summary: dict[str, Any] = {}
-    for metric in METRIC_NAMES:
-        values = _column(members, system, metric)
-        low, high = confidence_interval(values)
-        summary[metric] = round(float(values.mean()), 3)
-        summary[f"{metric}_ci95"] = [round(low, 3), round(high, 3)]
-    return summary
-
-
-def _column(
-    members: Sequence[DocumentResult], system: str, metric: str
-) -> NDArray[np.float64]:  # [N]
-    return np.array([member.systems[system].scores[metric] for member in members])
-
-
-def format_table(groups: dict[str, Any]) -> str:
-    """Lays out `summarize_groups` for reading; ± is half of the 95 % interval's width."""
-    lines = [
-        f"{'group':<10} {'n':>5}  {'system':<12}"
-        + "".join(f"{heading:>15}" for heading in _HEADINGS)
+    parts = [
+        "# Results",
+        "Made by `python -m eval.report` from the reports named at the end; not written by hand.",
+        *rouge_sections(rouge, plots),
+        *robustness_sections(list(robustness.values()), plots),
+        *training_sections(plots),
+        *row_sections(rows),
+        *source_section({options.rouge.name: rouge, **robustness, **rows}),
     ]
-    for group, entry in groups.items():
-        for name, scores in entry["systems"].items():
-            cells = []
-            for metric in METRIC_NAMES:
-                low, high = scores[f"{metric}_ci95"]
-                cells.append(f"{scores[metric]:>8.1f} ± {(high - low) / 2:<4.1f}")
-            lines.append(f"{group:<10} {entry['n']:>5}  {name:<12}" + "".join(cells).rstrip())
-    return "\n".join(lines)
+    options.output.write_text("\n\n".join(parts) + "\n", encoding="utf-8")
+    for name in (options.output.name, *plots.values()):
+        print(f"wrote {options.output.with_name(name)}", file=sys.stderr)
 
 
-def format_shares(results: Sequence[DocumentResult], system: str) -> str:
-    """Tells by ROUGE-2 how much of the way from LexRank to the oracle `system` has gone.
+def _load(path: Path, entries: Sequence[str] = ()) -> dict[str, Any]:
+    """Reads a report and makes sure that it is of the right kind.
 
-    Empty unless both were run.
+    Raises:
+        DataError: if it is no JSON object, or lacks one of `entries`.
     """
-    lines = []
-    for group in GROUPS:
-        members = [result for result in results if result.group == group]
-        if members and {"lexrank", "oracle"} <= members[0].systems.keys():
-            share, low, high = share_of_gap(
-                *(_column(members, name, "rouge2") for name in (system, "lexrank", "oracle"))
-            )
-            lines.append(f"{group:<10} {share:5.2f}  [{low:.2f}, {high:.2f}]")
-    if not lines:
-        return ""
-    return "\n".join([f"R2 share of the gap from lexrank to oracle, {system}, 95 %:", *lines])
+    report = _read(path)
+    if not isinstance(report, dict):
+        raise DataError(f"{path.name} is no report of an evaluation: it holds no JSON object")
+    missing = [entry for entry in entries if entry not in report]
+    if missing:
+        raise DataError(
+            f"{path.name} lacks {', '.join(missing)}: it was made by another command or by an "
+            "older version; make it again"
+        )
+    return report
 
 
-def predictions_path(report: Path) -> Path:
-    """Returns where the predictions that belong to a report are written."""
-    return report.with_suffix(".jsonl")
+def _load_history(path: Path) -> list[dict[str, Any]]:
+    history = _read(path)
+    if not isinstance(history, list) or not any("step" in row for row in history):
+        raise DataError(f"{path.name} is no history.json of a training")
+    return history
 
 
-def write_report(report: Path, config: dict[str, Any], results: Sequence[DocumentResult]) -> None:
-    """Writes the report as JSON, and beside it a JSONL of the predictions, a line a document."""
-    values = {"config": config, "commit": commit_of_code(), "groups": summarize_groups(results)}
-    report.write_text(json.dumps(values, indent=2, allow_nan=False) + "\n", encoding="utf-8")
-    with predictions_path(report).open("w", encoding="utf-8") as file:
-        for result in results:
-            file.write(json.dumps(asdict(result), ensure_ascii=False) + "\n")
+def _read(path: Path) -> Any:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise DataError(f"{path.name} is no JSON file: {error}") from error
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m eval.report",
+        description="Writes the results of evaluations as a page of Markdown, with the command "
+        "and the commit that made each report. No text of a paper is in it.",
+    )
+    parser.add_argument("output", type=Path, metavar="FILE.md", help="page to write")
+    parser.add_argument(
+        "--rouge", type=Path, required=True, metavar="FILE", help="report of eval.rouge"
+    )
+    parser.add_argument(
+        "--robustness",
+        type=Path,
+        nargs="+",
+        default=(),
+        metavar="FILE",
+        help="reports of eval.robustness",
+    )
+    parser.add_argument(
+        "--history",
+        type=Path,
+        nargs="+",
+        default=(),
+        metavar="FILE",
+        help="history.json of trainings, named by their folders; shown in a plot",
+    )
+    parser.add_argument(
+        "--rows",
+        type=Path,
+        nargs="+",
+        default=(),
+        metavar="FILE",
+        help="reports of eval.speed, eval.learning, eval.memory and others that hold rows",
+    )
+    parser.add_argument(
+        "--plot", action="store_true", help="draw plots beside the page, as SVG files"
+    )
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

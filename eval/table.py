@@ -19,11 +19,7 @@ def format_rows(rows: Sequence[Mapping[str, Any]]) -> str:
 
     Columns are in the order in which rows first have them; those of lists are left out.
     """
-    names = list(
-        dict.fromkeys(
-            name for row in rows for name, value in row.items() if not isinstance(value, list)
-        )
-    )
+    names = _column_names(rows)
     columns = [[_cell(row.get(name)) for row in rows] for name in names]
     is_text = [any(isinstance(row.get(name), str) for row in rows) for name in names]
     widths = [max(map(len, [name, *column])) for name, column in zip(names, columns, strict=True)]
@@ -33,6 +29,24 @@ def format_rows(rows: Sequence[Mapping[str, Any]]) -> str:
             for cell, width, left in zip(line, widths, is_text, strict=True)
         ).rstrip()
         for line in [names, *zip(*columns, strict=True)]
+    )
+
+
+def format_markdown(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Lays out rows as a Markdown table, – for what a row lacks; columns as in `format_rows`."""
+    names = _column_names(rows)
+    lines = [names, ["---"] * len(names)]
+    lines += [[_cell(row.get(name)) for name in names] for row in rows]
+    return "\n".join(
+        f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in line)} |" for line in lines
+    )
+
+
+def _column_names(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    return list(
+        dict.fromkeys(
+            name for row in rows for name, value in row.items() if not isinstance(value, list)
+        )
     )
 
 

@@ -15,7 +15,8 @@ import pytest
 
 from eval.baselines import Prediction
 from eval.evaluation import System, evaluate, load_baseline, make_tasks, mean_abstract_words, sample
-from eval.metrics import METRIC_NAMES, score_summary
+from eval.measures import MEANS, MEASURES, RATES
+from eval.metrics import score_summary
 from eval.rouge import main
 from finetune.data import find_split, to_document
 from terraformer.document import Document
@@ -75,21 +76,33 @@ def test_report_has_the_promised_structure(
     report = tmp_path / "report.json"
     assert run(data, "--baselines", "lead,lexrank,oracle", "--report", str(report)) == 0
     values = json.loads(report.read_text())
-    assert list(values) == ["config", "commit", "groups"]
+    assert list(values) == ["config", "commit", "groups", "lengths"]
+    assert values["config"]["command"].startswith("python -m eval.rouge --data papers --threads 1")
     assert {group: entry["n"] for group, entry in values["groups"].items()} == GROUPS
     for entry in values["groups"].values():
         assert list(entry["systems"]) == ["terraformer", "lead", "lexrank", "oracle"]
         for scores in entry["systems"].values():
-            assert set(scores) == {*METRIC_NAMES, *(f"{name}_ci95" for name in METRIC_NAMES)}
-            for name in METRIC_NAMES:
+            assert set(scores) == {*MEASURES, *(f"{name}_ci95" for name in MEASURES)}
+            for name in MEANS:
                 low, high = scores[f"{name}_ci95"]
                 assert low <= scores[name] <= high
+            assert [scores[name] for name in RATES] == [None, None]  # none in these papers
+            assert scores["coverage"] == 100
+        assert entry["reference"]["rouge2"] == 100
+        assert list(entry["share_of_gap"]) == ["terraformer", "lead"]
+        sections = entry["sections"]
+        assert sections["source"]["introduction"] == pytest.approx(100 / 3, abs=0.1)
+        assert sections["systems"]["terraformer"]["results"] == 100
+        assert sections["systems"]["lead"]["introduction"] == 100
+    assert values["lengths"]["sumpubmed"]["< 4k"]["n"] == GROUPS["sumpubmed"]
+    assert values["lengths"]["pubmed, arxiv, other"]["< 4k"]["n"] == 8
     assert values["config"]["baselines"] == ["lead", "lexrank", "oracle"]
     assert str(tmp_path) not in report.read_text()
 
     output = capsys.readouterr()
     assert "sumpubmed" in output.out
-    assert "gap from lexrank to oracle" in output.out
+    assert "share of gap" in output.out
+    assert "methods + results" in output.out
     assert "documents: 100%" in output.err
 
 
@@ -132,8 +145,10 @@ def test_the_real_summarizer_runs(data: Path, tmp_path: Path, tiny_checkpoint: P
     for report in reports:
         words = ["--model", str(tiny_checkpoint), "--length", "20", "--report", str(report)]
         assert main(["--data", str(data), "--threads", "1", *words]) == 0
-    assert reports[0].read_text() == reports[1].read_text()
-    values = json.loads(reports[0].read_text())
+    values, others = (json.loads(report.read_text()) for report in reports)
+    # Only the name of the report differs.
+    assert values["config"].pop("command") != others["config"].pop("command")
+    assert values == others
     assert values["config"]["model"] == tiny_checkpoint.name
     for line in map(json.loads, reports[0].with_suffix(".jsonl").open()):
         ours = line["systems"]["terraformer"]

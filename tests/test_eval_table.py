@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from eval.table import describe_machine, format_rows, write_rows
+from eval.table import describe_machine, format_markdown, format_rows, write_rows
 
 
 def test_tables_line_up() -> None:
@@ -17,6 +17,13 @@ def test_tables_line_up() -> None:
         "name       ms    others  note  extra\n"
         "a         1.5  b 2, c 3     –      –\n"
         "longer  10.25         –     –      7"
+    )
+
+
+def test_markdown_tables() -> None:
+    rows = [{"name": "a|b", "ms": 1.5, "quartiles": [1, 2]}, {"name": "c", "note": "x"}]
+    assert format_markdown(rows) == (
+        "| name | ms | note |\n| --- | --- | --- |\n| a\\|b | 1.5 | – |\n| c | – | x |"
     )
 
 
