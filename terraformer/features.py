@@ -25,6 +25,8 @@ Vector = NDArray[Any]  # one value a sentence, [S]
 _MIN_WORDS, _MAX_WORDS = 5, 90
 _MIN_LETTERS = 0.55  # share of letters and spaces: below it, a sentence is a formula or a table row
 _ENUMERATOR = re.compile(r"\W*\w{1,4}\)")
+_END = re.compile(r"[.!?…:;。！？][\W\d]*$")  # marks of notes and references may follow
+_MIN_ENDED = 0.75  # share of sentences: with less, a document does without full stops
 _PLAIN_WORD = re.compile(r"[a-z]+[ ,;:)]")
 _DEGREE_THRESHOLD = 0.1
 _ROWS_AT_ONCE = 512  # of the similarity graph, which is never held whole
@@ -108,13 +110,17 @@ def selectable_sentences(document: Document) -> NDArray[np.bool_]:
 
     Where nothing passes, every sentence may.
     """
+    n_sentences = len(document.sentences)
     opens_in_capitals = [sentence.text[:1].isupper() for sentence in document.sentences]
-    is_cased = sum(opens_in_capitals) > len(opens_in_capitals) / 2
+    is_cased = sum(opens_in_capitals) > n_sentences / 2
+    n_ended = sum(_END.search(sentence.text) is not None for sentence in document.sentences)
+    is_punctuated = is_cased and n_ended > _MIN_ENDED * n_sentences
     selectable = np.array(
         [
             _MIN_WORDS <= sentence.n_words <= _MAX_WORDS
             and _letters(sentence.text) >= _MIN_LETTERS
             and not (is_cased and _is_fragment(sentence.text))
+            and not (is_punctuated and _END.search(sentence.text) is None)
             for sentence in document.sentences
         ]
     )

@@ -137,3 +137,17 @@ def test_the_rest_of_a_broken_sentence_is_not_selectable() -> None:
     assert selectable_sentences(cased)[:6].tolist() == [True, False, False, True, True, True]
     lower_cased = Document.from_sections([("", "\n".join(lines).lower())])
     assert selectable_sentences(lower_cased).all()
+
+
+def test_a_sentence_that_breaks_off_is_not_selectable() -> None:
+    lines = [
+        "The otter builds its holt beside the old mill.",
+        "For rivers of this kind the otters need a stretch of size",
+        "The otters of the valley were counted each spring.3",
+        "The otters of the valley were counted as follows:",
+        "Is the valley large enough for all the otters?”",
+    ]
+    broken = Document.from_sections([("", "\n".join([*lines, *5 * [lines[0]]]))])
+    assert selectable_sentences(broken)[:5].tolist() == [True, False, True, True, True]
+    without_stops = Document.from_sections([("", "\n".join(line.strip(".") for line in lines))])
+    assert selectable_sentences(without_stops).all()

@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 
 from app.readers.block import Block, BlockKind
-from app.readers.heading import is_numbered, mend_heading
+from app.readers.heading import is_known, is_numbered, mend_heading
 from app.readers.pdf_layout import Line
 from app.readers.pdf_line import (
     BodyType,
@@ -25,6 +25,7 @@ _ENUMERATOR = re.compile(r"(?:[•◦▪‣·*]\s+|\(?\d{1,2}[.)]\s+(?=[^\W\d_])
 _LIST_ITEM = re.compile(r"[•◦▪‣–·*]\s|\(?(?:\d{1,2}|[a-z]|[ivx]{1,4})[.)]\s")
 _MIN_TITLE_SIZE = 1.12  # of the body's
 _MAX_BLOCKS_BETWEEN = 12
+_SAME_WIDTH = 0.2  # columns that a paragraph runs on through differ less
 _MIN_WORDS = 40  # of prose: with less, a page is taken as it is
 
 
@@ -98,7 +99,10 @@ def _title_lines(lines: Sequence[Line], body: BodyType) -> list[Line]:
     size = max(line.size for line in upper)
     if size < _MIN_TITLE_SIZE * body.size:
         return []
-    start = next(i for i, line in enumerate(first_page) if line.size == size)
+    largest = (i for i, line in enumerate(first_page) if line.size == size)
+    start = next((i for i in largest if not is_known(mend_heading(first_page[i].text))), None)
+    if start is None:
+        return []
     title: list[Line] = []
     for line in first_page[start:]:
         if line.size < 0.95 * size or (title and line.gap > 2.2 * size):
@@ -125,7 +129,8 @@ def _goes_on(
     if abs(line.size - last.size) > 0.08 * body.size or _LIST_ITEM.match(line.text):
         return False
     if line.gap == float("inf") or line.gap < 0 or line.page != last.page:
-        return last.is_full and line.is_full and not line.is_indented
+        are_alike = abs(line.width - last.width) < _SAME_WIDTH * max(line.width, last.width)
+        return are_alike and last.is_full and line.is_full and not line.is_indented
     if line.gap > 1.45 * body.spacing:
         return False
     ends = _SENTENCE_END.search(last.text) is not None

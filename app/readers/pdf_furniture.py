@@ -7,6 +7,7 @@ import re
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import replace
+from statistics import median_low
 
 from app.readers.pdf_fragment import Fragment
 from app.readers.pdf_layout import Page
@@ -18,6 +19,7 @@ _PAGE_NUMBER = re.compile(
     re.IGNORECASE,
 )
 _MIN_LINE_NUMBERS = 8
+_LARGER = 1.15  # than most rows of the same words: the title that running heads repeat
 
 
 def drop_furniture(pages: Sequence[Page]) -> list[Page]:
@@ -25,12 +27,16 @@ def drop_furniture(pages: Sequence[Page]) -> list[Page]:
     margins = [_margin_rows(page) for page in pages]
     counts = Counter(key for rows in margins for key in {_key(row) for row in rows})
     enough = 2 if len(pages) < 5 else 3
+    sizes: defaultdict[str, list[float]] = defaultdict(list)
+    for row in itertools.chain.from_iterable(margins):
+        sizes[_key(row)].append(_size(row))
     kept_pages: list[Page] = []
     for page, rows in zip(pages, margins, strict=True):
         dropped = {
             id(fragment)
             for row in rows
-            if counts[_key(row)] >= enough or _PAGE_NUMBER.fullmatch(_row_text(row))
+            if (counts[_key(row)] >= enough and _size(row) < _LARGER * median_low(sizes[_key(row)]))
+            or _PAGE_NUMBER.fullmatch(_row_text(row))
             for fragment in row
         }
         kept = [fragment for fragment in page.fragments if id(fragment) not in dropped]
@@ -61,6 +67,10 @@ def _margin_rows(page: Page) -> list[list[Fragment]]:
 
 def _row_text(row: Sequence[Fragment]) -> str:
     return " ".join(fragment.text for fragment in row).strip()
+
+
+def _size(row: Sequence[Fragment]) -> float:
+    return max(fragment.size for fragment in row)
 
 
 def _key(row: Sequence[Fragment]) -> str:

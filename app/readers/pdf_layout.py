@@ -9,7 +9,8 @@ from dataclasses import dataclass
 
 from app.readers.heading import opens_abstract
 from app.readers.pdf_fragment import Fragment
-from app.readers.prose import normalize
+from app.readers.pdf_gutter import MIN_COLUMN_ROWS, crosses, find_gutter, is_after
+from app.readers.prose import has_word, normalize
 
 
 @dataclass(frozen=True)
@@ -55,9 +56,14 @@ class Line:
     n_parts: int
 
     @property
+    def width(self) -> float:
+        """Of its column."""
+        return self.right - self.left
+
+    @property
     def is_full(self) -> bool:
         """Whether it reaches the right edge of its column, so that the text may flow on."""
-        return self.x1 > self.right - 0.12 * (self.right - self.left)
+        return self.x1 > self.right - 0.12 * self.width
 
     @property
     def is_indented(self) -> bool:
@@ -65,10 +71,10 @@ class Line:
 
 
 _LOST_SPACE = re.compile(r"(?<=[a-z]{2}\.)(?=[A-Z][a-z]* )")
-_MIN_COLUMN_ROWS = 4
-_MIN_COLUMN_SHARE = 0.15  # of the width of the page's text: a column's line is at least as wide
 _MAX_DEPTH = 3
 _FRONT_GAP = 0.6  # in font sizes: white from edge to edge, above an abstract
+_LEADING = 1.4  # in font sizes: lines of one paragraph are no further apart
+_OVERLAP = 0.75  # in font sizes: closer rows are parts of one line
 
 
 def lay_out(page: Page) -> list[Line]:
@@ -101,17 +107,17 @@ def _front_edge(fragments: Sequence[Fragment]) -> float:
 
 
 def _order(page: Page, fragments: list[Fragment], depth: int) -> list[Line]:
-    gutter, n_rows = _gutter(fragments)
+    gutter, n_rows = find_gutter(fragments)
     if gutter is None or depth == _MAX_DEPTH:
         return _lines(page, fragments, *_edges(fragments))
-    spans = [f for f in fragments if _crosses(f, gutter)]
-    beside = [f for f in fragments if not _crosses(f, gutter)]
-    edges = [
-        _edges([f for f in beside if _is_after(f, gutter) == after]) for after in (False, True)
-    ]
+    spans = [f for f in fragments if crosses(f, gutter)]
+    beside = [f for f in fragments if not crosses(f, gutter)]
+    edges = [_edges([f for f in beside if is_after(f, gutter) == after]) for after in (False, True)]
     full_edges = _edges(spans) if len(spans) > n_rows else (edges[0][0], edges[1][1])
-    # Where most lines span the page, two fragments side by side are a line that a formula cut.
-    min_rows = _MIN_COLUMN_ROWS if len(spans) > n_rows else 1
+    spans = spans + _last_lines(spans, beside, gutter, full_edges)
+    # Where most lines span the page, a few fragments beside the gutter are short lines of the text,
+    # and two side by side are a line that a formula cut.
+    min_rows = MIN_COLUMN_ROWS if len(spans) > n_rows else 1
     bands: list[tuple[bool, list[Fragment]]] = []
     for fragment in sorted(fragments, key=lambda f: (-f.y, f.x0)):
         is_span = any(_same_row(fragment, span) for span in spans)
@@ -121,69 +127,55 @@ def _order(page: Page, fragments: list[Fragment], depth: int) -> list[Line]:
     lines: list[Line] = []
     full: list[Fragment] = []
     for is_span, band in bands:
-        sides = [[f for f in band if _is_after(f, gutter) == after] for after in (False, True)]
-        if is_span or 0 < min(map(len, sides)) < min_rows:
+        sides = [[f for f in band if is_after(f, gutter) == after] for after in (False, True)]
+        few, many = sorted(map(len, sides))
+        if is_span or 0 < few < min_rows or many < min_rows:
             full.extend(band)
             continue
         if full:
             lines.extend(_lines(page, full, *full_edges))
             full = []
         for side, side_edges in zip(sides, edges, strict=True):
-            if _gutter(side)[0] is not None:
+            if find_gutter(side)[0] is not None:
                 lines.extend(_order(page, side, depth + 1))
             elif side:
                 lines.extend(_lines(page, side, *side_edges))
     return lines + (_lines(page, full, *full_edges) if full else [])
 
 
-def _gutter(fragments: Sequence[Fragment]) -> tuple[float | None, int]:
-    """Returns the x between two columns of running text and their rows, or (None, 0)."""
-    if len(fragments) < 2 * _MIN_COLUMN_ROWS:
-        return None, 0
-    extent = max(f.x1 for f in fragments) - min(f.x0 for f in fragments)
-    wide = [f for f in fragments if f.x1 - f.x0 > _MIN_COLUMN_SHARE * extent and len(f.text) > 12]
-    wide.sort(key=lambda f: -f.y)
-    best, best_score, n_rows = None, 0.0, 0
-    for x in sorted({round(f.x1) + 1 for f in wide}):
-        n_beside = _n_beside(wide, x)
-        # Of equal gutters the one that cuts fewest lines is meant.
-        score = n_beside - 0.01 * sum(f.x0 < x - 0.5 and f.x1 > x + 0.5 for f in wide)
-        if n_beside and score > best_score:
-            edge = max(f.x1 for f in wide if f.x1 <= x + 0.5)
-            room = min((f.x0 for f in wide if f.x0 >= x - 0.5), default=edge) - edge
-            best, best_score, n_rows = edge + max(0.0, room) / 2, score, n_beside
-    return best, n_rows
+def _last_lines(
+    spans: Sequence[Fragment],
+    beside: Sequence[Fragment],
+    gutter: float,
+    edges: tuple[float, float],
+) -> list[Fragment]:
+    """Returns what ends paragraphs that span the columns: short lines below lines that fill them.
+
+    Args:
+        spans: Fragments that cross the gutter.
+        beside: All others.
+        gutter: Its x.
+        edges: Of the text that spans the columns.
+    """
+    left, right = edges
+    full = [span for span in spans if span.x1 > right - 0.12 * (right - left)]
+    found: list[Fragment] = []
+    for fragment in beside:
+        starts = [left] + [span.x0 for span in full if _is_next_line(fragment, span)]
+        if len(starts) == 1:
+            continue
+        row = [other for other in beside if _same_row(fragment, other)]
+        first = min(other.x0 for other in row)
+        is_below_start = any(abs(first - start) < fragment.size for start in starts)
+        if is_below_start and not any(is_after(other, gutter) for other in row):
+            found.append(fragment)
+    return found
 
 
-def _n_beside(wide: Sequence[Fragment], x: float) -> int:
-    """Returns the rows of the two columns that `x` would part, where they stand side by side."""
-    n_rows = 0
-    sides: tuple[list[float], list[float]] = ([], [])
-
-    def close_band() -> None:
-        nonlocal n_rows
-        n = min(len(sides[0]), len(sides[1]))
-        if n >= _MIN_COLUMN_ROWS and max(s[-1] for s in sides) < min(s[0] for s in sides):
-            n_rows += n
-        sides[0].clear()
-        sides[1].clear()
-
-    for fragment in wide:
-        if fragment.x1 <= x + 0.5 or fragment.x0 >= x - 0.5:
-            sides[fragment.x0 >= x - 0.5].append(fragment.y)
-        else:
-            close_band()
-    close_band()
-    return n_rows
-
-
-def _crosses(fragment: Fragment, gutter: float) -> bool:
-    tolerance = 1.5 * fragment.size
-    return fragment.x0 < gutter - tolerance and fragment.x1 > gutter + tolerance
-
-
-def _is_after(fragment: Fragment, gutter: float) -> bool:
-    return fragment.x0 + fragment.x1 > 2 * gutter
+def _is_next_line(fragment: Fragment, above: Fragment) -> bool:
+    drop = above.y - fragment.y
+    size = above.size
+    return _OVERLAP * size < drop < _LEADING * size and abs(fragment.size - size) < 0.6
 
 
 def _same_row(one: Fragment, other: Fragment) -> bool:
@@ -210,7 +202,7 @@ def _lines(page: Page, fragments: Sequence[Fragment], left: float, right: float)
         else:
             rows.append([fragment])
     lines: list[Line] = []
-    for row in rows:
+    for row in _without_strays(rows):
         row.sort(key=lambda f: f.x0)
         main = max(row, key=lambda f: len(f.text))
         n_chars = sum(len(f.text) for f in row)
@@ -234,3 +226,17 @@ def _lines(page: Page, fragments: Sequence[Fragment], left: float, right: float)
             )
         )
     return lines
+
+
+def _without_strays(rows: Sequence[list[Fragment]]) -> list[list[Fragment]]:
+    """Drops rows without a word that overlap a line of text: roots, brackets and indices in it."""
+    worded = [any(has_word(fragment.text) for fragment in row) for row in rows]
+
+    def is_stray(i: int) -> bool:
+        return not worded[i] and any(
+            worded[j] and abs(rows[i][0].y - rows[j][0].y) < _OVERLAP * rows[j][0].size
+            for j in (i - 2, i - 1, i + 1, i + 2)
+            if 0 <= j < len(rows)
+        )
+
+    return [row for i, row in enumerate(rows) if not is_stray(i)]

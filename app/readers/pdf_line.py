@@ -75,17 +75,13 @@ def line_kind(
         group is not None and wraps_heading(line, previous, group, body)
     ):
         return BlockKind.HEADING
-    if _is_debris(line) or _CODE_LINE.match(line.text):
-        ends_paragraph = (
-            group is not None
-            and previous is not None
-            and group[0] is not BlockKind.HEADING
-            and previous.is_full
-            and not line.is_indented
-            and 0.8 * body.spacing < line.gap < 1.3 * body.spacing
-            and len(line.text) < 40
-        )
-        return group[0] if group is not None and ends_paragraph else None
+    is_code = _CODE_LINE.match(line.text) is not None
+    if is_code or _is_debris(line):
+        # A line full of symbols may stand in a paragraph; a formula set apart comes in pieces.
+        may_flow = len(line.text) < 40 or (line.n_parts == 1 and not is_code)
+        if group is not None and may_flow and _flows_on(line, group, previous, body):
+            return group[0]
+        return None
     if _CAPTION.match(line.text) and (previous is None or is_apart(line, previous, body)):
         return BlockKind.CAPTION
     if group is not None and group[0] is BlockKind.CAPTION and previous is not None:
@@ -93,6 +89,17 @@ def line_kind(
         if same_type and line.gap < 1.25 * max(body.spacing, 1.2 * line.size):
             return BlockKind.CAPTION
     return BlockKind.NOTE if line.size < _SMALLER * body.size else BlockKind.PROSE
+
+
+def _flows_on(line: Line, group: LineGroup, previous: Line | None, body: BodyType) -> bool:
+    """Whether a line stands where the next one of a paragraph does."""
+    return (
+        previous is not None
+        and group[0] is not BlockKind.HEADING
+        and previous.is_full
+        and not line.is_indented
+        and 0.8 * body.spacing < line.gap < 1.3 * body.spacing
+    )
 
 
 def _is_debris(line: Line) -> bool:

@@ -38,6 +38,10 @@ _SPACED_ELLIPSIS = re.compile(r"\. \. \.(?: \.)?")
 _SPACES = re.compile(r"\s+")
 _WORD = re.compile(r"[^\W\d_]+(?:-[^\W\d_]+)*")
 _LONG_WORD = re.compile(r"[^\W\d_]{3,}")
+# Names of operators in formulas, which make no prose.
+_OPERATORS = frozenset(
+    "arg argmax argmin cos det diag dim exp inf lim log max min mod rank sin sup tan".split()
+)
 _HYPHEN_END = re.compile(r"([^\W\d_]+)-$")
 _FIRST_WORD = re.compile(r"[^\W\d_]+")
 # First parts of compounds that keep their hyphen when the document offers no other evidence.
@@ -67,8 +71,17 @@ def is_debris(line: str, min_share: float = 0.4) -> bool:
         min_share: Least share of its characters that stand in words of three letters or more.
     """
     n_characters = len(line) - line.count(" ")
-    in_words = sum(len(word) for word in _LONG_WORD.findall(line))
+    in_words = sum(len(word) for word in _words(line))
     return in_words < min_share * n_characters or n_characters == 0
+
+
+def has_word(line: str) -> bool:
+    """Whether a line has a word of three letters or more that is no operator's name."""
+    return bool(_words(line))
+
+
+def _words(line: str) -> list[str]:
+    return [word for word in _LONG_WORD.findall(line) if word not in _OPERATORS]
 
 
 class LineJoiner:
