@@ -11,7 +11,8 @@ from pathlib import Path
 import torch
 
 from eval.command import positive, require_folder_of
-from eval.kernels_job import SUITES, Place, check_jobs, limits_jobs, race_jobs
+from eval.kernels_job import SUITES, Place, check_jobs, limits_jobs, model_jobs, race_jobs
+from eval.kernels_models import FIGURES, add_speedups
 from eval.kernels_report import Row, add_ratios, add_shares
 from eval.kernels_worker import Job, run_isolated
 from eval.table import describe_machine, format_rows, write_rows
@@ -21,6 +22,7 @@ from terraformer.errors import TerraformerError
 
 INTERPRETER = "cpu-interpreter"
 _JOB_SECONDS = 90.0
+_MODEL_SECONDS = 240.0
 _TIMING_SECONDS = 0.25
 
 
@@ -56,9 +58,13 @@ def _run(options: argparse.Namespace) -> None:
     add_shares(races, limits)
     add_ratios(races)
     print(format_rows(races), flush=True)
+    models = list(runner.rows(model_jobs(options.models, place), _MODEL_SECONDS))
+    if models:
+        add_speedups(models)
+        print(format_rows(models), flush=True)
     if options.report:
         config = {"seconds": round(runner.seconds, 1), "limits": limits, **describe_machine()}
-        write_rows(options.report, config, checks=checks, races=races)
+        write_rows(options.report, config, checks=checks, races=races, models=models)
     n_failed = sum("error" in row or row["result"] != "ok" for row in checks)
     if n_failed:
         raise TerraformerError(f"{n_failed} of {len(checks)} checks failed: see the table")
@@ -76,12 +82,14 @@ class _Runner:
     def seconds(self) -> float:
         return time.monotonic() - self._start
 
-    def rows(self, jobs: Sequence[tuple[Row, Job]]) -> Iterator[Row]:
+    def rows(
+        self, jobs: Sequence[tuple[Row, Job]], job_seconds: float = _JOB_SECONDS
+    ) -> Iterator[Row]:
         """Yields one row a job: the columns that name it, and what it returned or its error."""
         names = [name for name, _ in jobs]
         in_time = (job for _, job in jobs if self.seconds < self._limit_seconds)
         n_done = 0
-        for row in run_isolated(in_time, self._environment, _JOB_SECONDS):
+        for row in run_isolated(in_time, self._environment, job_seconds):
             print(_progress(names[n_done], row, self.seconds), file=sys.stderr, flush=True)
             yield names[n_done] | row
             n_done += 1
@@ -95,10 +103,18 @@ def _progress(name: Row, row: Row, seconds: float) -> str:
 
 
 def _ops(text: str) -> list[str]:
-    names = [part.strip() for part in text.split(",")]
+    names = [part.strip() for part in text.split(",") if part.strip() != "none"]
     for name in names:
         if name not in SUITES:
             raise argparse.ArgumentTypeError(f"{name!r} is not one of {', '.join(SUITES)}")
+    return names
+
+
+def _figures(text: str) -> list[str]:
+    names = list(FIGURES) if text == "all" else [part.strip() for part in text.split(",")]
+    for name in names:
+        if name not in FIGURES:
+            raise argparse.ArgumentTypeError(f"{name!r} is not one of {', '.join(FIGURES)}")
     return names
 
 
@@ -125,7 +141,14 @@ def _parser() -> argparse.ArgumentParser:
         type=_ops,
         default=list(SUITES),
         metavar="OP,OP,…",
-        help=f"operations (default: {','.join(SUITES)})",
+        help=f"operations, or none (default: {','.join(SUITES)})",
+    )
+    parser.add_argument(
+        "--models",
+        type=_figures,
+        default=[],
+        metavar="FIGURE,…",
+        help=f"figures of whole models, after the kernels, or all: {', '.join(FIGURES)}",
     )
     parser.add_argument(
         "--contestants", type=_words, metavar="NAME,NAME,…", help="in races (default: all)"

@@ -17,6 +17,7 @@ from eval import (
     kernels_vocabulary_loss,
 )
 from eval.kernels_measure import measure_limits, run_check, run_contestant
+from eval.kernels_models import MODEL_JOBS
 from eval.kernels_worker import Job
 from kernels.triton_launch import Launch, force_launch
 
@@ -92,6 +93,20 @@ def race_job(op: str, index: int, contestant: str, place: Place) -> dict[str, An
     """Runs one contestant of a race."""
     race = SUITES[op](place.tiny).races[index]
     return run_contestant(race, contestant, prepare(place), place.seconds)
+
+
+def model_jobs(figures: Sequence[str], place: Place) -> list[tuple[dict[str, Any], Job]]:
+    """Figures of whole models, with the columns that name them."""
+    return [
+        ({"figure": job.figure, "system": job.system}, (model_job, (i, place)))
+        for i, job in enumerate(MODEL_JOBS)
+        if job.figure in figures
+    ]
+
+
+def model_job(index: int, place: Place) -> dict[str, Any]:
+    """Measures one figure's system."""
+    return MODEL_JOBS[index].measure(prepare(place), place.tiny)
 
 
 def limits_jobs(place: Place) -> list[tuple[dict[str, Any], Job]]:

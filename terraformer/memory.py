@@ -1,26 +1,25 @@
-"""What fits a memory budget, decided before the work starts."""
+"""What fits a memory budget, decided before the work starts, in main memory or on a GPU."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import psutil
+import torch
+from torch import nn
 
-from terraformer.config import TerraformerConfig
+from terraformer.config import EncoderDecoderConfig, TerraformerConfig
 from terraformer.errors import MemoryBudgetError
 from terraformer.feed_forward import DenseFF, SparseFF
-from terraformer.model import Terraformer
+from terraformer.stack_memory import FLOAT, Work, stack_bytes
 
-_FLOAT = 4  # bytes
-_INDEX = 8  # bytes
-# Token states alive at the attention's peak: two streams, the normed input, qk, v, keys, output,
-# and the sorted copies of queries, keys and values.
-_STATES_IN_ATTENTION = 11
-_INDICES_IN_ATTENTION = 5  # a head and round: buckets, sort keys, order, its inverse, chunk rows
-_STATES_IN_FEED_FORWARD = 5  # two streams, the normed input, the output and its chunks joined
-_UNITS_IN_FEED_FORWARD = 4  # times d_ff: logits, units, mask, kept units
+_CPU = torch.device("cpu")
 _STATES_OF_SENTENCES = 16  # times d_model, all through the sentence encoder and decoder
-_WORKSPACE = 48 << 20  # allocator slack, graph rows of the features, small tensors
+_STREAMS = 3  # the encoder's two, and their mean
+_SCORES_IN_COPYING = 12  # a token of the source: scores, weights, ids and their copies
+_COPIES_OF_CACHE = 2  # the model's own and the decoding step's, while one is made of the other
+_SLACK = {"cpu": 48 << 20, "cuda": 160 << 20}  # of allocators and libraries; small tensors
 _CHUNK_LENGTHS = (0, 16384, 4096, 1024)  # tokens of the feed-forward at once; 0 is all
 
 
@@ -38,29 +37,70 @@ class MemoryPlan:
 
 
 def estimate_bytes(
-    config: TerraformerConfig, n_tokens: int, n_sentences: int, feed_forward_chunk_len: int
+    config: TerraformerConfig,
+    n_tokens: int,
+    n_sentences: int,
+    feed_forward_chunk_len: int,
+    device: torch.device = _CPU,
 ) -> int:
-    """Returns the estimated peak of the activations for one document, in bytes.
+    """Returns the estimated peak of activations and workspaces for one document, in bytes.
 
     Args:
         config: Of the model.
         n_tokens: Of the document.
         n_sentences: Of the document.
         feed_forward_chunk_len: Tokens the sparse feed-forward computes at once, 0 for all.
+        device: Where the model is.
     """
-    stack = config.token_encoder
-    rounds = max(each.n_heads * getattr(each, "n_hashes", 1) for each in stack.attentions)
-    d_ff = max(each.d_ff for each in stack.feed_forwards)
-    attention = n_tokens * (
-        _STATES_IN_ATTENTION * config.d_token * _FLOAT + _INDICES_IN_ATTENTION * rounds * _INDEX
-    )
-    in_chunk = min(n_tokens, feed_forward_chunk_len or n_tokens)
-    feed_forward = _FLOAT * (
-        n_tokens * _STATES_IN_FEED_FORWARD * config.d_token
-        + in_chunk * _UNITS_IN_FEED_FORWARD * d_ff
-    )
-    sentences = n_sentences * _FLOAT * (_STATES_OF_SENTENCES * config.d_model + config.n_features)
-    return _WORKSPACE + max(attention, feed_forward) + sentences
+    work = Work(config.d_token, n_tokens, feed_forward_chunk_len, device)
+    sentences = n_sentences * FLOAT * (_STATES_OF_SENTENCES * config.d_model + config.n_features)
+    return _slack(device) + stack_bytes(config.token_encoder, work) + sentences
+
+
+def estimate_writing_bytes(
+    config: EncoderDecoderConfig,
+    n_source: int,
+    n_target: int,
+    feed_forward_chunk_len: int,
+    device: torch.device = _CPU,
+) -> int:
+    """Returns the estimated peak of reading a source and writing a summary, in bytes.
+
+    Args:
+        config: Of the model.
+        n_source: Tokens of the source.
+        n_target: Most tokens of the summary, over all texts of a beam.
+        feed_forward_chunk_len: Tokens that feed-forward layers compute at once, 0 for all.
+        device: Where the model is.
+    """
+    decoder, d_model = config.decoder, config.d_model
+    work = Work(d_model, n_source, feed_forward_chunk_len, device)
+    encoding = stack_bytes(config.encoder, work)
+    n_own = decoder.n_layers * decoder.n_attention * n_target
+    if decoder.cross_attention is None:  # the source goes through the decoder too
+        n_own += decoder.n_layers * decoder.n_attention * n_source
+        encoding = max(encoding, stack_bytes(decoder, work))
+        n_read = 0
+    else:
+        n_read = decoder.n_layers * n_source
+    caches = _COPIES_OF_CACHE * 2 * (n_own + n_read) * d_model * FLOAT
+    copied = 0
+    if config.copy is not None:
+        copied = n_source * (config.copy.d_key + _SCORES_IN_COPYING) * FLOAT
+    states = _STREAMS * n_source * d_model * FLOAT
+    # A decoding step on the CPU has its weights packed once more.
+    weights = _decoder_bytes(config) if device.type == "cpu" else 0
+    return _slack(device) + max(encoding, caches) + states + copied + weights
+
+
+def _decoder_bytes(config: EncoderDecoderConfig) -> int:
+    """Bytes of the weights that a decoding step reads, from above."""
+    d_model, decoder = config.d_model, config.decoder
+    layer = 4 * d_model**2 * (decoder.n_attention + (decoder.cross_attention is not None))
+    experts = [getattr(each, "n_experts", 1) for each in decoder.feed_forwards]
+    units = [each.d_ff * n for each, n in zip(decoder.feed_forwards, experts, strict=True)]
+    n_weights = decoder.n_layers * layer + sum(2 * d_model * n for n in units)
+    return FLOAT * (n_weights + 2 * config.vocab_size * d_model)
 
 
 def plan_memory(
@@ -69,6 +109,7 @@ def plan_memory(
     n_sentences: int,
     budget: int | None,
     resident: int | None = None,
+    device: torch.device = _CPU,
 ) -> MemoryPlan:
     """Chooses the largest chunks with which a document fits the budget.
 
@@ -76,19 +117,62 @@ def plan_memory(
         config: Of the model.
         n_tokens: Of the document.
         n_sentences: Of the document.
-        budget: Bytes for the whole process; None sets no limit.
+        budget: Bytes for the whole process, of main memory or, on a GPU, of torch's there, where
+            torch itself enforces them from then on; None sets no limit.
         resident: Bytes that the process holds already; None asks the system.
+        device: Where the model is.
     Raises:
-        MemoryBudgetError: if even the smallest chunks need more, saying how much.
+        MemoryBudgetError: if even the smallest chunks need more, saying how much, or a GPU has not
+            as much free.
     """
-    plans = [
-        MemoryPlan(chunk_len, estimate_bytes(config, n_tokens, n_sentences, chunk_len))
-        for chunk_len in _CHUNK_LENGTHS
-    ]
+    return _choose(
+        lambda chunk_len: estimate_bytes(config, n_tokens, n_sentences, chunk_len, device),
+        *(n_tokens, budget, resident, device),
+    )
+
+
+def plan_writing(
+    config: EncoderDecoderConfig,
+    n_source: int,
+    n_target: int,
+    budget: int | None,
+    resident: int | None = None,
+    device: torch.device = _CPU,
+) -> MemoryPlan:
+    """Chooses the largest chunks with which a summary can be written within the budget.
+
+    Args:
+        config: Of the model.
+        n_source: Tokens of the source.
+        n_target: Most tokens of the summary, over all texts of a beam.
+        budget: Bytes for the whole process, of main memory or, on a GPU, of torch's there, where
+            torch itself enforces them from then on; None sets no limit.
+        resident: Bytes that the process holds already; None asks the system.
+        device: Where the model is.
+    Raises:
+        MemoryBudgetError: if even the smallest chunks need more, saying how much, or a GPU has not
+            as much free.
+    """
+    return _choose(
+        lambda chunk_len: estimate_writing_bytes(config, n_source, n_target, chunk_len, device),
+        *(n_source, budget, resident, device),
+    )
+
+
+def _choose(
+    estimate: Callable[[int], int],
+    n_tokens: int,
+    budget: int | None,
+    resident: int | None,
+    device: torch.device,
+) -> MemoryPlan:
+    plans = [MemoryPlan(chunk_len, estimate(chunk_len)) for chunk_len in _CHUNK_LENGTHS]
     if budget is None:
         return plans[1]
+    if device.type == "cuda":
+        enforce_budget(budget, device)
     if resident is None:
-        resident = psutil.Process().memory_info().rss
+        resident = _resident_bytes(device)
     for plan in plans:
         if resident + plan.peak_bytes <= budget:
             return plan
@@ -99,11 +183,40 @@ def plan_memory(
     )
 
 
-def apply_plan(plan: MemoryPlan, model: Terraformer) -> None:
+def apply_plan(plan: MemoryPlan, model: nn.Module) -> None:
     """Makes the model's dense and sparse feed-forward layers work in the plan's chunks."""
     for module in model.modules():
         if isinstance(module, (DenseFF, SparseFF)):
             module.chunk_len = plan.feed_forward_chunk_len
+
+
+def enforce_budget(budget: int, device: torch.device) -> None:
+    """Makes torch refuse what would take more of a GPU than the budget, in bytes.
+
+    What CUDA itself takes, some hundred MiB a process, is not torch's and not counted.
+
+    Raises:
+        MemoryBudgetError: if the GPU has not as much free for this process.
+    """
+    free, total = torch.cuda.mem_get_info(device)
+    there = free + torch.cuda.memory_reserved(device)
+    if budget > there:
+        raise MemoryBudgetError(
+            f"the budget is {_readable(budget)}, the GPU has {_readable(there)} for it: "
+            f"give --memory {there // 2**20}MiB or less"
+        )
+    torch.cuda.set_per_process_memory_fraction(budget / total, device)
+
+
+def _resident_bytes(device: torch.device) -> int:
+    """What the process holds: of main memory, or of a GPU's in tensors."""
+    if device.type == "cuda":
+        return torch.cuda.memory_allocated(device)
+    return psutil.Process().memory_info().rss
+
+
+def _slack(device: torch.device) -> int:
+    return _SLACK["cuda" if device.type == "cuda" else "cpu"]
 
 
 def _readable(n_bytes: int) -> str:

@@ -13,6 +13,7 @@ from eval.kernels import main
 from eval.kernels_case import Check
 from eval.kernels_job import SUITES
 from eval.kernels_measure import run_check
+from eval.kernels_models import FIGURES, MODEL_JOBS, add_speedups
 from eval.kernels_report import add_ratios, add_shares
 from eval.kernels_worker import run_isolated
 from kernels import ops
@@ -71,6 +72,27 @@ def test_every_suite_has_both_sizes(op: str) -> None:
         suite = SUITES[op](tiny)
         assert suite.checks
         assert all("triton" in race.contestants for race in suite.races)
+
+
+@pytest.mark.parametrize("figure", FIGURES)
+def test_figures_of_models_run_small(figure: str) -> None:
+    jobs = [job for job in MODEL_JOBS if job.figure == figure]
+    rows = [
+        {"figure": figure, "system": job.system, **job.measure(torch.device("cpu"), True)}
+        for job in jobs
+    ]
+    add_speedups(rows)
+    assert all(row.get("seconds", row.get("step_ms")) > 0 for row in rows)
+    if figure.startswith("decode"):
+        assert [row["system"] for row in rows] == ["sparse", "dense"]
+        ratio = rows[1]["step_ms"] / rows[0]["step_ms"]
+        assert rows[0]["dense_over_sparse"] == pytest.approx(ratio, abs=0.006)
+
+
+def test_an_unknown_figure_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["--models", "decode-9b"])
+    assert "'decode-9b' is not one of decode-800m-graph-ctx128" in capsys.readouterr().err
 
 
 def test_rehearsal(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

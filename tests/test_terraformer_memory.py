@@ -1,54 +1,64 @@
 from __future__ import annotations
 
-import json
-import subprocess
-import sys
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
+from memory_case import CONFIG, WRITERS, new_source, prepare_picking, prepare_writing
 
+from eval.measured_process import Measurement, Work, measure
 from terraformer.batch import SourceArrays, collate
 from terraformer.checkpoint import load_checkpoint
-from terraformer.config import TerraformerConfig
 from terraformer.document import Document
 from terraformer.errors import MemoryBudgetError
-from terraformer.memory import apply_plan, estimate_bytes, plan_memory
+from terraformer.feed_forward_config import SparseFFConfig
+from terraformer.memory import (
+    apply_plan,
+    enforce_budget,
+    estimate_bytes,
+    plan_memory,
+    plan_writing,
+)
+from terraformer.model import Source, Terraformer
 
-CONFIG = TerraformerConfig()
 MIB = 2**20
+LAYERS = CONFIG.token_encoder
+UNITS = SparseFFConfig(d_ff=1536, block_size=8, d_lowrank=16)
+WIDE = replace(CONFIG, token_encoder=replace(LAYERS, feed_forward=UNITS))  # chunks matter
 
 
 def test_the_largest_chunks_that_fit_are_chosen() -> None:
     size = 500_000, 20_000
-    needed = {chunk: estimate_bytes(CONFIG, *size, chunk) for chunk in (0, 16384, 4096, 1024)}
+    needed = {chunk: estimate_bytes(WIDE, *size, chunk) for chunk in (0, 16384, 4096, 1024)}
     for budget in needed.values():
-        plan = plan_memory(CONFIG, *size, MIB + budget, MIB)
+        plan = plan_memory(WIDE, *size, MIB + budget, MIB)
         assert plan.peak_bytes == needed[plan.feed_forward_chunk_len] <= budget
         larger = [n for n in needed if n == 0 or n > plan.feed_forward_chunk_len > 0]
         assert all(needed[n] > budget for n in larger if n != plan.feed_forward_chunk_len)
-    whole = estimate_bytes(CONFIG, *size, 0)
-    assert plan_memory(CONFIG, *size, MIB + whole, MIB).feed_forward_chunk_len == 0
-    assert plan_memory(CONFIG, *size, MIB + whole - 1, MIB).feed_forward_chunk_len > 0
+    whole = estimate_bytes(WIDE, *size, 0)
+    assert plan_memory(WIDE, *size, MIB + whole, MIB).feed_forward_chunk_len == 0
+    assert plan_memory(WIDE, *size, MIB + whole - 1, MIB).feed_forward_chunk_len > 0
 
 
 def test_the_estimate_grows_with_every_size() -> None:
-    base = estimate_bytes(CONFIG, 10_000, 400, 1024)
-    assert base < estimate_bytes(CONFIG, 20_000, 400, 1024)
-    assert base < estimate_bytes(CONFIG, 10_000, 800, 1024)
-    assert estimate_bytes(CONFIG, 100_000, 400, 1024) < estimate_bytes(CONFIG, 100_000, 400, 0)
+    base = estimate_bytes(WIDE, 10_000, 400, 1024)
+    assert base < estimate_bytes(WIDE, 20_000, 400, 1024)
+    assert base < estimate_bytes(WIDE, 10_000, 800, 1024)
+    assert estimate_bytes(WIDE, 100_000, 400, 1024) < estimate_bytes(WIDE, 100_000, 400, 0)
 
 
 def test_too_small_a_budget_is_told_the_least_that_works() -> None:
     size = 50_000, 2_000
     with pytest.raises(MemoryBudgetError, match="50,000 tokens need") as caught:
-        plan_memory(CONFIG, *size, 100 * MIB, 90 * MIB)
+        plan_memory(WIDE, *size, 100 * MIB, 90 * MIB)
     message = str(caught.value)
     assert "the budget is 100 MiB" in message
     least = int(message.split("--memory ")[1].split("MiB")[0])
-    assert plan_memory(CONFIG, *size, least * MIB, 90 * MIB).feed_forward_chunk_len >= 1024
+    assert plan_memory(WIDE, *size, least * MIB, 90 * MIB).feed_forward_chunk_len >= 1024
     with pytest.raises(MemoryBudgetError):
-        plan_memory(CONFIG, *size, (least - 1) * MIB, 90 * MIB)
+        plan_memory(WIDE, *size, (least - 1) * MIB, 90 * MIB)
 
 
 def test_the_process_itself_counts() -> None:
@@ -78,55 +88,53 @@ def test_chunks_change_no_state(tiny_checkpoint: Path, paper_text: str) -> None:
     torch.testing.assert_close(states[0], states[1], rtol=1e-5, atol=1e-5)
 
 
-MEASURE = """
-import gc, json, sys
-import torch
-from terraformer.config import TerraformerConfig
-from terraformer.memory import apply_plan, estimate_bytes, plan_memory
-from terraformer.model import Source, Terraformer
-
-def kib(field):
-    lines = open("/proc/self/status").read().splitlines()
-    return next(int(line.split()[1]) for line in lines if line.startswith(field + ":"))
-
-def source(n_tokens, n_sentences):
-    return Source(
-        ids=torch.randint(3, 24576, (1, n_tokens)),
-        token_mask=torch.ones(1, n_tokens, dtype=torch.bool),
-        sentence_of_token=torch.arange(n_tokens)[None] * n_sentences // n_tokens,
-        features=torch.randn(1, n_sentences, 78),
-        sentence_mask=torch.ones(1, n_sentences, dtype=torch.bool),
-        selectable=torch.ones(1, n_sentences, dtype=torch.bool),
-        n_words=torch.full((1, n_sentences), 20),
-    )
-
-torch.set_num_threads(1)
-model = Terraformer(TerraformerConfig()).eval()
-with torch.inference_mode():
-    model.begin(source(300, 12))
-    n_tokens, n_sentences = 16_000, 600
-    whole = source(n_tokens, n_sentences)
-    plan = plan_memory(model.config, n_tokens, n_sentences, None)
-    apply_plan(plan, model)
-    gc.collect()
-    before, high = kib("VmRSS"), kib("VmHWM")
-    logits, state = model.begin(whole)
-    for pick in range(5):
-        logits, state = model.step(pick, 20, state)
-print(json.dumps([plan.peak_bytes, before, high, kib("VmHWM")]))
-"""
+def _measured(prepare: Callable[..., Work], *arguments: object) -> int:
+    result = measure(prepare, *arguments, limit_bytes=4 << 30, limit_seconds=300.0, threads=1)
+    assert isinstance(result, Measurement), result
+    return result.run_bytes
 
 
-@pytest.mark.skipif(
-    not Path("/proc/self/status").exists() or "VmHWM" not in Path("/proc/self/status").read_text(),
-    reason="the system does not tell a process its own peak",
+needs_mark = pytest.mark.skipif(
+    not Path("/proc/self/clear_refs").exists(),
+    reason="the system does not set back a process's peak of memory",
 )
-def test_the_estimate_holds_the_real_peak_and_is_not_far_above() -> None:
-    root = Path(__file__).resolve().parents[1]
-    run = subprocess.run(
-        [sys.executable, "-c", MEASURE], capture_output=True, text=True, cwd=root, check=True
-    )
-    estimate, before, high_before, high = json.loads(run.stdout)
-    assert high > high_before
-    peak = 1024 * (high - before)
-    assert peak < estimate < 3 * peak
+
+
+@needs_mark
+@pytest.mark.parametrize("n_tokens", [4_000, 32_000])
+def test_the_estimate_holds_the_real_peak_and_is_not_far_above(n_tokens: int) -> None:
+    size = n_tokens, n_tokens // 27
+    peak = _measured(prepare_picking, *size)
+    estimate = plan_memory(CONFIG, *size, None).peak_bytes
+    assert peak < estimate < 3 * peak + 48 * MIB
+
+
+@needs_mark
+@pytest.mark.parametrize("name", WRITERS)
+def test_the_estimate_of_writing_holds_the_real_peak(name: str) -> None:
+    peak = _measured(prepare_writing, name, 12_000)
+    estimate = plan_writing(WRITERS[name], 12_000, 10, None).peak_bytes
+    assert peak < estimate < 4 * peak + 48 * MIB
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA device")
+def test_a_gpu_refuses_what_is_over_its_budget() -> None:
+    gpu = torch.device("cuda", 0)
+    budget = 256 * MIB
+    try:
+        with pytest.raises(MemoryBudgetError, match="the GPU has"):
+            enforce_budget(1 << 50, gpu)
+        enforce_budget(budget, gpu)
+        with pytest.raises(torch.cuda.OutOfMemoryError):
+            torch.empty(2 * budget, dtype=torch.uint8, device=gpu)
+        model = Terraformer(CONFIG).eval().to(gpu)
+        source = Source(*(item.to(gpu) for item in new_source(16_000, 600)))
+        plan = plan_memory(CONFIG, 16_000, 600, 6 << 30, device=gpu)
+        apply_plan(plan, model)
+        model.begin(Source(*(item.to(gpu) for item in new_source(300, 12))))
+        torch.cuda.reset_peak_memory_stats(gpu)
+        before = torch.cuda.memory_allocated(gpu)
+        model.begin(source)
+        assert torch.cuda.max_memory_allocated(gpu) - before < plan.peak_bytes
+    finally:
+        torch.cuda.set_per_process_memory_fraction(1.0, gpu)

@@ -11,7 +11,7 @@ from torch import Tensor
 SELF_PENALTY = 1e5  # subtracted where a query meets its own key: used only if it has no other
 MASK_PENALTY = 1e9  # subtracted where a key is out of reach
 NORM_EPSILON = 1e-6
-_HASHED_AT_ONCE = 4096  # positions; bounds the memory of products with all directions
+HASHED_AT_ONCE = 4096  # positions; bounds the memory of products with all directions
 
 
 def hash_buckets(
@@ -34,7 +34,7 @@ def hash_buckets(
     check_rotations(rotations, n_buckets)
     rotations = rotations.float().expand(q.shape[1], *rotations.shape[-3:])
     parts = []
-    for q_part in q.split(_HASHED_AT_ONCE, dim=2):
+    for q_part in q.split(HASHED_AT_ONCE, dim=2):
         with torch.autocast(q.device.type, enabled=False):
             rotated = torch.einsum("bhlk,hkrw->bhrlw", q_part.float(), rotations)
         parts.append(_nearest(rotated, n_buckets))

@@ -11,7 +11,7 @@ from torch.autograd.function import once_differentiable
 
 from kernels.sparse_feed_forward.reference import Selection, check_shapes
 
-_UNITS_AT_ONCE = 1 << 18  # elements, 1 MiB in float32: a few such blocks stay in the cache
+UNITS_AT_ONCE = 1 << 18  # elements, 1 MiB in float32: a few such blocks stay in the cache
 
 
 def sparse_feed_forward(
@@ -133,5 +133,5 @@ class _SparseFeedForward(torch.autograd.Function):
 
 
 def _ranges(n_tokens: int, n_units: int) -> list[tuple[int, int]]:
-    size = max(64, _UNITS_AT_ONCE // n_units)
+    size = max(64, UNITS_AT_ONCE // n_units)
     return [(start, min(start + size, n_tokens)) for start in range(0, n_tokens, size)]

@@ -9,7 +9,7 @@ from torch.utils.checkpoint import checkpoint
 
 from kernels.multiplicative.reference import check_layer, multiplicative_dense
 
-_CHUNK_LEN = 1024
+CHUNK_LEN = 1024
 
 
 def vocabulary_loss(
@@ -39,7 +39,7 @@ def vocabulary_loss(
     Source: Jaszczur et al. 2021, arXiv:2111.12763, section 3.3, for the sparse layer.
     """
     check_shapes(states, targets, projection, gate, bias)
-    chunk_len = chunk_len or _CHUNK_LEN
+    chunk_len = chunk_len or CHUNK_LEN
     chunks = zip(states.split(chunk_len), targets.split(chunk_len), strict=True)
     losses = [
         checkpoint(

@@ -18,7 +18,7 @@ from kernels.triton_support import accumulator_dtype, with_rows
 from kernels.vocabulary_loss.reference import check_shapes
 
 _PROGRAMS = 1024  # to be had where there are few targets: some for each processor of a GPU
-_CHUNK_BYTES = 1 << 27
+CHUNK_BYTES = 1 << 27
 
 
 def vocabulary_loss(
@@ -134,4 +134,4 @@ def _dlogits(
 
 def _chunk_len(layer: Layer, dtype: torch.dtype) -> int:
     row_bytes = layer.n_modules * layer.d_module * dtype.itemsize
-    return max(128, _CHUNK_BYTES // row_bytes // 128 * 128)
+    return max(128, CHUNK_BYTES // row_bytes // 128 * 128)
