@@ -8,13 +8,18 @@ import logging
 from dataclasses import replace
 from pathlib import Path
 
+import torch
+from torch import nn
+
 from finetune.distillation import Teacher, copy_weights
+from finetune.piece_vectors import piece_vectors
 from finetune.task import Task
 from terraformer.build import Model
 from terraformer.checkpoint import TOKENIZER_FILE, find_checkpoint, load_model
 from terraformer.config import ModelConfig, TerraformerConfig, model_config_from_dict
 from terraformer.errors import CheckpointError, TerraformerError
 from terraformer.preset import preset, preset_names
+from terraformer.tokenizer import Tokenizer
 
 _LOG = logging.getLogger(__name__)
 
@@ -98,3 +103,16 @@ def start_weights(model: Model, source: Model, name: str) -> None:
     if not n_copied:
         raise CheckpointError(f"no weight of {name} fits the model's configuration")
     _LOG.info("%d of %d weights start from %s", n_copied, n_all, name)
+
+
+def start_vectors(model: Model, tokenizer_path: Path, encoder: str) -> None:
+    """Sets the embeddings of `model` to what a pretrained encoder makes of each piece.
+
+    Raises:
+        TerraformerError: if the encoder cannot be read, or is narrower than the embeddings.
+    """
+    table = next(module for module in model.embedding.modules() if isinstance(module, nn.Embedding))
+    vectors = piece_vectors(Tokenizer(tokenizer_path), encoder, table.embedding_dim)
+    with torch.no_grad():
+        table.weight.copy_(torch.from_numpy(vectors))
+    _LOG.info("the embeddings of %d pieces start from %s", len(vectors), encoder)

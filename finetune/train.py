@@ -1,7 +1,8 @@
 """Trains a model: `python -m finetune.train --task TASK`.
 
 Tasks: "extract" picks sentences; "language-model" foresees tokens; "span-corruption" and
-"gap-sentences" pretrain an encoder and decoder, and "abstract" teaches it to write abstracts.
+"gap-sentences" pretrain an encoder and decoder, "abstract" teaches it to write abstracts of whole
+papers, "rewrite" of the sentences that the shipped extractor picks.
 
 Prepares the papers where that has not been done (see `finetune.prepare`), trains with Hugging
 Face's Trainer, resumed where the output folder holds a checkpoint, and writes a checkpoint folder.
@@ -25,7 +26,13 @@ from transformers.trainer_utils import get_last_checkpoint
 
 from finetune.command import exit_status
 from finetune.gap_sentences import GAP_SHARE, GapStrategy
-from finetune.start import choose_config, find_tokenizer, load_teacher, start_weights
+from finetune.start import (
+    choose_config,
+    find_tokenizer,
+    load_teacher,
+    start_vectors,
+    start_weights,
+)
 from finetune.task import TASKS, Task
 from finetune.trainer import FamilyTrainer, NewDraws, Schedule, WeightAverage
 from finetune.training_data import DataOptions
@@ -117,6 +124,8 @@ def train(arguments: argparse.Namespace) -> Path:
         start_weights(model, teacher.model, arguments.teacher)
     if arguments.init:
         start_weights(model, load_model(arguments.init)[0], arguments.init)
+    if arguments.vectors:
+        start_vectors(model, tokenizer_path, arguments.vectors)
     objective = task.objective(model)
     average = WeightAverage(objective, arguments.average_decay)
     trainer = FamilyTrainer(
@@ -166,6 +175,11 @@ def command_line() -> argparse.ArgumentParser:
     size.add_argument("--preset", metavar="NAME", help="a published size, such as terraformer-800m")
     size.add_argument("--config", type=Path, help="JSON of a model's config")
     model.add_argument("--init", metavar="NAME_OR_FOLDER", help="checkpoint to start from")
+    model.add_argument(
+        "--vectors",
+        metavar="FOLDER_OR_HUB_ID",
+        help="encoder of transformers from whose reading of each piece the embeddings start",
+    )
     model.add_argument(
         "--recompute", action="store_true", help="recompute activations: less memory"
     )

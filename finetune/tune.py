@@ -1,7 +1,7 @@
 """Tunes how picks are made, on validation: `python -m finetune.tune CHECKPOINT_FOLDER`.
 
-Tries stop thresholds and redundancy penalties, prints the table, and writes the best pair into the
-checkpoint's config.json.
+Tries stop thresholds, redundancy penalties and bonuses of methods and results, prints the table,
+and writes the best into the checkpoint's config.json.
 """
 
 from __future__ import annotations
@@ -9,9 +9,11 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from itertools import islice
+from copy import deepcopy
+from dataclasses import astuple, dataclass, replace
+from itertools import islice, product
 from pathlib import Path
 
 import numpy as np
@@ -34,15 +36,15 @@ from terraformer.tokenizer import Tokenizer
 
 STOP_THRESHOLDS = (0.1, 0.15, 0.2, 0.25, 0.3, 0.35, 0.4, 0.45, 0.5, 0.55, 0.6, 0.7)
 REDUNDANCY_PENALTIES = (0.0, 1.0, 2.0, 3.0)
+FINDINGS_BONUSES = (0.0, 0.45)
 MAX_PICKS = 24
 
 
 @dataclass(frozen=True)
 class Setting:
-    """A pair of settings with its mean scores over groups, in percent, and words of a summary."""
+    """How to pick, with the mean scores over groups, in percent, and the words of a summary."""
 
-    stop_threshold: float
-    redundancy_penalty: float
+    picking: PickingConfig
     rouge1: float
     rouge2: float
     words: float
@@ -50,6 +52,18 @@ class Setting:
     @property
     def score(self) -> float:
         return (self.rouge1 + self.rouge2) / 2
+
+
+def validation_papers(
+    limit: int, data: str | Path | None = None
+) -> list[tuple[str, Document, str]]:
+    """Returns at most `limit` papers spread over the validation split: (group, paper, abstract)."""
+    rows = find_split("validation", data)
+    step = -(-len(rows) // limit)
+    return [
+        (group_of(row["origin"]), to_document(row), row["abstract"])
+        for row in rows.select(range(0, len(rows), step)).to_list()
+    ]
 
 
 def stops_at(picks: Sequence[Pick], threshold: float) -> int:
@@ -76,43 +90,39 @@ def tune(
     tokenizer: Tokenizer,
     papers: Sequence[tuple[str, Document, str]],
 ) -> list[Setting]:
-    """Scores every pair of settings.
+    """Scores every combination of settings.
 
     Args:
-        model: In evaluation mode; its picking settings are left as the last tried.
+        model: In evaluation mode.
         tokenizer: Of the model.
         papers: (group, document, abstract) triples; every group counts the same.
     Returns:
         All settings, the best first.
     """
     groups = sorted({group for group, _, _ in papers})
-    sources = [collate([SourceArrays.of(document, tokenizer)]) for _, document, _ in papers]
-    vectors = [tf_idf([s.text for s in document.sentences]) for _, document, _ in papers]
-    settings = []
-    for penalty in REDUNDANCY_PENALTIES:
-        picking = replace(model.config.picking, redundancy_penalty=penalty)
-        model.config = replace(model.config, picking=picking)
-        # (R1, R2, words) of each paper, by threshold and group
-        outcomes: dict[tuple[float, str], list[tuple[float, float, float]]] = {}
-        for (group, document, abstract), source, vector in zip(
-            tqdm(papers, desc=f"penalty {penalty}", file=sys.stderr), sources, vectors, strict=True
-        ):
-            picks = list(islice(iterate_picks(model, source, vector), MAX_PICKS))
+    # (R1, R2, words) of each paper, by setting and group
+    outcomes: defaultdict[tuple[PickingConfig, str], list[tuple[float, float, float]]]
+    outcomes = defaultdict(list)
+    for group, document, abstract in tqdm(papers, desc="papers", file=sys.stderr):
+        source = collate([SourceArrays.of(document, tokenizer)])
+        vectors = tf_idf([sentence.text for sentence in document.sentences])
+        begun = model.begin(source)
+        for penalty, bonus in product(REDUNDANCY_PENALTIES, FINDINGS_BONUSES):
+            picking = PickingConfig(1.0, penalty, bonus, MAX_PICKS)
+            picks = iterate_picks(model, source, vectors, picking, deepcopy(begun))
+            picks = list(islice(picks, MAX_PICKS))
             scores = prefix_scores(picks, document, abstract)
             words = np.cumsum([pick.n_words for pick in picks])
             for threshold in STOP_THRESHOLDS:
                 last = stops_at(picks, threshold) - 1
-                outcomes.setdefault((threshold, group), []).append(
+                outcomes[replace(picking, stop_threshold=threshold), group].append(
                     (float(scores[last, 0]), float(scores[last, 1]), float(words[last]))
                 )
-        for threshold in STOP_THRESHOLDS:
-            means = np.mean(
-                [np.mean(outcomes[threshold, group], axis=0) for group in groups], axis=0
-            )
-            settings.append(
-                Setting(threshold, penalty, 100 * means[0], 100 * means[1], float(means[2]))
-            )
-    return sorted(settings, key=lambda setting: -setting.score)
+    settings = []
+    for picking in {picking for picking, _ in outcomes}:
+        means = np.mean([np.mean(outcomes[picking, group], axis=0) for group in groups], axis=0)
+        settings.append(Setting(picking, 100 * means[0], 100 * means[1], float(means[2])))
+    return sorted(settings, key=lambda setting: (-setting.score, astuple(setting.picking)))
 
 
 def main() -> int:
@@ -130,23 +140,16 @@ def main() -> int:
 def _run(arguments: argparse.Namespace) -> None:
     torch.set_num_threads(arguments.threads)
     model, tokenizer = load_checkpoint(arguments.folder)
-    rows = find_split("validation", arguments.data)
-    step = -(-len(rows) // arguments.limit)
-    papers = [
-        (group_of(row["origin"]), to_document(row), row["abstract"])
-        for row in rows.select(range(0, len(rows), step)).to_list()
-    ]
-    settings = tune(model, tokenizer, papers)
-    print(f"{'stop':>6} {'penalty':>8} {'R1':>6} {'R2':>6} {'words':>6}")
+    settings = tune(model, tokenizer, validation_papers(arguments.limit, arguments.data))
+    print(f"{'stop':>6} {'penalty':>8} {'bonus':>6} {'R1':>6} {'R2':>6} {'words':>6}")
     for setting in settings[:12]:
+        picking = setting.picking
         print(
-            f"{setting.stop_threshold:6.2f} {setting.redundancy_penalty:8.1f}"
+            f"{picking.stop_threshold:6.2f} {picking.redundancy_penalty:8.1f}"
+            f" {picking.findings_bonus:6.2f}"
             f" {setting.rouge1:6.2f} {setting.rouge2:6.2f} {setting.words:6.0f}"
         )
-    best = settings[0]
-    model.config = replace(
-        model.config, picking=PickingConfig(best.stop_threshold, best.redundancy_penalty, MAX_PICKS)
-    )
+    model.config = replace(model.config, picking=settings[0].picking)
     path = arguments.folder / CONFIG_FILE
     path.write_text(json.dumps(model.config.to_dict(), indent=2) + "\n")
 

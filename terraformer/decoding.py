@@ -9,10 +9,14 @@ import numpy as np
 import torch
 from scipy import sparse
 
-from terraformer.model import Source, Terraformer
+from terraformer.config import PickingConfig
+from terraformer.features import FEATURE_NAMES
+from terraformer.model import PickState, Source, Terraformer
+from terraformer.section_kind import SectionKind
 from terraformer.summary import Length
 
 SHORT, LONG = 0.5, 2.0  # words of a short and of a long summary, relative to a normal one
+_FINDINGS = [FEATURE_NAMES.index(f"in_{k}") for k in (SectionKind.METHODS, SectionKind.RESULTS)]
 
 
 @dataclass(frozen=True)
@@ -31,23 +35,33 @@ class Pick:
 
 
 @torch.inference_mode()
-def iterate_picks(model: Terraformer, source: Source, vectors: sparse.csr_matrix) -> Iterator[Pick]:
+def iterate_picks(
+    model: Terraformer,
+    source: Source,
+    vectors: sparse.csr_matrix,
+    picking: PickingConfig | None = None,
+    begun: tuple[torch.Tensor, PickState] | None = None,
+) -> Iterator[Pick]:
     """Yields the greedy picks of one document, most wanted first, until none is left.
 
     Args:
         model: In evaluation mode.
         source: One document, without padding.
         vectors: L2-normalized tf-idf vectors of its sentences, [S, vocabulary].
+        picking: In place of the model's own.
+        begun: What `model.begin` returned for `source`; its state is used up.
     """
-    penalty = model.config.picking.redundancy_penalty
+    picking = picking or model.config.picking
     similarity = np.zeros(source.n_words.shape[1], np.float32)  # to the nearest picked sentence
-    n_left = int(source.selectable.sum())
-    logits, state = model.begin(source)
+    bonus = picking.findings_bonus * source.features[0, :, _FINDINGS].sum(dim=-1).cpu()
+    words, n_left = source.n_words[0].tolist(), int(source.selectable.sum())
+    logits, state = begun or model.begin(source)
     while n_left:
+        logits = logits.cpu()
         stop_probability = float(torch.softmax(logits[0], dim=-1)[-1])
-        wanted = logits[0, :-1] - penalty * torch.from_numpy(similarity)
-        sentence = int(wanted.argmax())
-        n_words = int(source.n_words[0, sentence])
+        penalty = picking.redundancy_penalty * torch.from_numpy(similarity)
+        sentence = int((logits[0, :-1] + bonus - penalty).argmax())
+        n_words = words[sentence]
         yield Pick(sentence, n_words, stop_probability)
         n_left -= 1
         if n_left:

@@ -76,4 +76,5 @@ def test_the_command_writes_the_best_setting(
     picking = json.loads((folder / CONFIG_FILE).read_text())["picking"]
     assert picking["stop_threshold"] == float(best[0])
     assert picking["redundancy_penalty"] == float(best[1])
+    assert picking["findings_bonus"] == float(best[2])
     assert load_checkpoint(folder)[0].config.picking.stop_threshold in (0.0, 2.0)

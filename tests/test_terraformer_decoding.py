@@ -32,9 +32,16 @@ def read(
 ) -> tuple[Terraformer, Source, sparse.csr_matrix]:
     model, tokenizer = checkpoint
     model.config = replace(model.config, picking=replace(model.config.picking, **picking))
-    document = Document.from_sections([("", "\n".join(lines))])
+    return model, *read_sections(tokenizer, [("", lines)])
+
+
+def read_sections(
+    tokenizer: Tokenizer, sections: list[tuple[str, list[str]]]
+) -> tuple[Source, sparse.csr_matrix]:
+    lines = [line for _, own in sections for line in own]
+    document = Document.from_sections([(heading, "\n".join(own)) for heading, own in sections])
     assert [sentence.text for sentence in document.sentences] == lines
-    return model, collate([SourceArrays.of(document, tokenizer)]), tf_idf(lines)
+    return collate([SourceArrays.of(document, tokenizer)]), tf_idf(lines)
 
 
 def words(picks: list[int], lines: list[str]) -> int:
@@ -117,3 +124,26 @@ def test_the_penalty_leaves_duplicates_to_the_end(
     order = [pick.sentence for pick in iterate_picks(*inputs)]
     assert len({lines[pick] for pick in order[:5]}) == 5
     assert sorted(order) == list(range(15))
+
+
+def test_the_bonus_brings_methods_and_results_forward(
+    checkpoint: tuple[Terraformer, Tokenizer],
+) -> None:
+    model, tokenizer = checkpoint
+    headings = ["Introduction", "Methods", "Results", "Discussion"]
+    sections = [(heading, LINES[2 * i : 2 * i + 2]) for i, heading in enumerate(headings)]
+    source, vectors = read_sections(tokenizer, sections)
+
+    def order(bonus: float) -> list[int]:
+        picking = replace(model.config.picking, redundancy_penalty=0.0, findings_bonus=bonus)
+        return [pick.sentence for pick in iterate_picks(model, source, vectors, picking)]
+
+    findings = {2, 3, 4, 5}
+    assert set(order(1000.0)[:4]) == findings
+    assert set(order(-1000.0)[4:]) == findings
+
+
+def test_a_reading_may_be_given(checkpoint: tuple[Terraformer, Tokenizer]) -> None:
+    model, source, vectors = read(checkpoint, LINES)
+    picks = list(iterate_picks(model, source, vectors, begun=model.begin(source)))
+    assert picks == list(iterate_picks(model, source, vectors))
