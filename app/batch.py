@@ -13,7 +13,7 @@ from app.render import SUFFIXES, Format, render
 from app.whole_file import write_whole
 from app.worker_pool import n_cores, run_each
 from terraformer.errors import CheckpointError, DocumentError, TerraformerError
-from terraformer.summary import Progress, SummaryOptions
+from terraformer.summary import Mode, Progress, SummaryOptions
 
 if TYPE_CHECKING:
     from terraformer.summarizer import Summarizer
@@ -37,7 +37,7 @@ class BatchSettings:
     """What is the same for all papers of a batch.
 
     Attributes:
-        options: Length and order.
+        options: Mode, length and order.
         format: Of the files written.
         keep_abstract: Whether a paper's own abstract is part of what is summarized.
         model: Name or folder of the model, None for the one that ships.
@@ -134,7 +134,7 @@ def summarize_to_file(job: Job, settings: BatchSettings) -> None:
     from app.readers import read_document
 
     document = read_document(job.source, keep_abstract=settings.keep_abstract)
-    summarizer = _load(settings.model, settings.memory)
+    summarizer = _load(settings.model, settings.options.mode, settings.memory)
     summary = summarizer.summarize(document, settings.options)
     text = render(
         summary,
@@ -147,10 +147,10 @@ def summarize_to_file(job: Job, settings: BatchSettings) -> None:
 
 
 @cache
-def _load(model: str | None, memory: int | None) -> Summarizer:
+def _load(model: str | None, mode: Mode | None, memory: int | None) -> Summarizer:
     from terraformer.summarizer import Summarizer
 
-    return Summarizer.load(model, memory=memory, threads=1)
+    return Summarizer.load(model, mode=mode, memory=memory, threads=1)
 
 
 def _papers(inputs: Iterable[Path]) -> Iterator[tuple[Path, Path]]:

@@ -11,9 +11,13 @@ from typing import TYPE_CHECKING
 
 from app.arguments import add_model_arguments, summary_length
 from terraformer.errors import TerraformerError
+from terraformer.summary import MODES, SummaryOptions
 
 if TYPE_CHECKING:
+    from app.progress import StderrProgress
     from app.render import Format
+    from app.terminal_stream import TerminalStream
+    from terraformer.summary import SummarySentence
 
 EXIT_FAILED, EXIT_USAGE, EXIT_INTERRUPTED = 1, 2, 130
 TEXT_WIDTH = 100  # columns, on a terminal
@@ -28,6 +32,7 @@ examples:
   summarize paper.pdf                          about the length of an abstract
   summarize paper.pdf --length short           half of that; long, or 250 for 250 words
   summarize paper.pdf --format markdown        each sentence with its page and section
+  summarize --mode abstract --strict paper.pdf  written anew, nothing that is not in the paper
   summarize paper.pdf --output paper.json      the format follows the file's suffix
   pandoc paper.docx -t plain | summarize -     text from another program
   summarize papers/ --output summaries/        a folder; run again, it goes on where it was
@@ -66,7 +71,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="summarize",
         description="Summarize long scientific documents, offline: the sentences that say most, "
-        "each with the page and section it stands on.",
+        "each with the page and section it stands on, or sentences written from them.",
         epilog=_EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -82,6 +87,18 @@ def build_parser() -> argparse.ArgumentParser:
         default="normal",
         metavar="short|normal|long|N",
         help="length of the summary, N in words (default: normal, like an abstract)",
+    )
+    parser.add_argument(
+        "--mode",
+        choices=MODES,
+        help="extract picks sentences of the document, abstract writes new ones (default: what the "
+        "model was made for)",
+    )
+    parser.add_argument(
+        "--strict",
+        action="store_true",
+        help="leave out written sentences with numbers or names that the document does not hold, "
+        "rather than mark them",
     )
     parser.add_argument(
         "--format", choices=("text", "markdown", "json"), help="of the summary (default: text)"
@@ -133,10 +150,13 @@ def _summarize_one(arguments: argparse.Namespace) -> int:
     from app.progress import StderrProgress
     from app.readers import read_document
     from app.render import notes_of, render
-    from terraformer.summary import SummaryOptions
+    from app.terminal_stream import TerminalStream
 
     file = arguments.files[0]
-    options = SummaryOptions(length=arguments.length, order=arguments.order)
+    options = _options(arguments)
+    target = _target(arguments, file)
+    format = _format(arguments, target)
+    width = TEXT_WIDTH if target is None and sys.stdout.isatty() else None
     if file == "-" and sys.stdin.isatty() and not arguments.quiet:
         _say("reading the terminal: end the text with Ctrl-D")
     with StderrProgress(enabled=not arguments.quiet) as progress:
@@ -145,22 +165,30 @@ def _summarize_one(arguments: argparse.Namespace) -> int:
         from terraformer.summarizer import Summarizer
 
         summarizer = Summarizer.load(
-            arguments.model, memory=arguments.memory, threads=arguments.threads
+            arguments.model,
+            mode=arguments.mode,
+            memory=arguments.memory,
+            threads=arguments.threads,
         )
         progress("loading the model", 1, 1)
-        summary = summarizer.summarize(document, options, progress=progress)
+        stream = None
+        if width is not None and format == "text":
+            stream = _Stream(TerminalStream(sys.stdout, width), progress)
+        summary = summarizer.summarize(document, options, progress=progress, written=stream)
+        if stream is not None:
+            stream.close()
     if not arguments.quiet:
         for note in notes_of(summary, document):
             _say(note)
-    target = _target(arguments, file)
-    format = _format(arguments, target)
+    if stream is not None and stream.has_begun:
+        return 0
     text = render(
         summary,
         document,
         source="standard input" if file == "-" else Path(file).name,
         length=options.length,
         format=format,
-        width=TEXT_WIDTH if target is None and sys.stdout.isatty() else None,
+        width=width,
     )
     _write(text, target)
     return 0
@@ -170,7 +198,6 @@ def _summarize_many(parser: argparse.ArgumentParser, arguments: argparse.Namespa
     from app.batch import BatchSettings, plan, summarize_papers
     from app.progress import StderrProgress
     from app.worker_pool import n_cores
-    from terraformer.summary import SummaryOptions
 
     format = _format(arguments, None)
     try:
@@ -179,7 +206,7 @@ def _summarize_many(parser: argparse.ArgumentParser, arguments: argparse.Namespa
         parser.error(str(error))
     n_workers = min(arguments.threads or n_cores(), len(jobs))
     settings = BatchSettings(
-        options=SummaryOptions(length=arguments.length, order=arguments.order),
+        options=_options(arguments),
         format=format,
         keep_abstract=arguments.keep_abstract,
         model=arguments.model,
@@ -202,6 +229,33 @@ def _summarize_many(parser: argparse.ArgumentParser, arguments: argparse.Namespa
             f"{len(report.failures)} failed"
         )
     return EXIT_FAILED if report.failures else 0
+
+
+class _Stream:
+    """Shows a summary while it is written, in the place of the progress."""
+
+    def __init__(self, stream: TerminalStream, progress: StderrProgress) -> None:
+        self.has_begun = False
+        self._stream = stream
+        self._progress = progress
+
+    def __call__(self, text: str, sentence: SummarySentence | None) -> None:
+        self._progress.stop()
+        self.has_begun = True
+        self._stream(text, sentence)
+
+    def close(self) -> None:
+        if self.has_begun:
+            self._stream.close()
+
+
+def _options(arguments: argparse.Namespace) -> SummaryOptions:
+    return SummaryOptions(
+        length=arguments.length,
+        order=arguments.order,
+        mode=arguments.mode,
+        strict=arguments.strict,
+    )
 
 
 def _target(arguments: argparse.Namespace, file: str) -> Path | None:

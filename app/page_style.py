@@ -69,6 +69,8 @@ footer .divider:last-child { display: none; }
 }
 .tf-sentences mark { background: #fef3c7; color: #1f2937; border-radius: 3px; padding: 0 0.15em; }
 .dark .tf-sentences mark { background: #854d0e; color: #fef9c3; }
+.tf-mark { color: #b45309; font-size: 0.88em; }
+.dark .tf-mark { color: #fbbf24; }
 .tf-notes {
   margin: 0.4rem 0 0; padding: 0.6rem 0.9rem 0.6rem 1.9rem; border-radius: 8px;
   font-size: 0.9rem; background: var(--background-fill-secondary);

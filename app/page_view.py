@@ -6,9 +6,9 @@ import base64
 from html import escape
 from pathlib import PurePath
 
-from app.render import SUFFIXES, Format, notes_of, provenance, render, size_of
+from app.render import SUFFIXES, Format, mark_of, notes_of, place_of, render, size_of
 from terraformer.document import Document
-from terraformer.summary import Length, Summary, SummarySentence
+from terraformer.summary import Length, SourceSentence, Summary, SummarySentence
 
 N_NEIGHBOURS = 2  # sentences shown on each side of a summary sentence in its place
 _MIME_TYPES: dict[Format, str] = {
@@ -40,8 +40,8 @@ element.addEventListener('click', async (event) => {
 
 EMPTY_VIEW = """
 <div class="tf-empty">
-  <p>The summary appears here: sentences of the document itself,
-  each with its page and section.</p>
+  <p>The summary appears here, each sentence with the page and section
+  that it comes from.</p>
 </div>
 """
 
@@ -79,25 +79,32 @@ def view_summary(summary: Summary, document: Document, *, source: str, length: L
 
 
 def _view_sentence(sentence: SummarySentence, document: Document) -> str:
-    where = provenance(sentence, " · ") or f"sentence {sentence.sentence + 1:,}"
-    own = document.sentences[sentence.sentence].section
-    first = max(0, sentence.sentence - N_NEIGHBOURS)
+    places = "".join(_view_source(source, document) for source in sentence.sources)
+    mark = mark_of(sentence)
+    shown = f' <span class="tf-mark">{escape(mark)}</span>' if mark else ""
+    return f"""    <li>
+      <span>{escape(sentence.text)}</span>{shown}
+      {places or '<p class="tf-meta">no sentence of the document is like it</p>'}
+    </li>"""
+
+
+def _view_source(source: SourceSentence, document: Document) -> str:
+    where = place_of(source, " · ") or f"sentence {source.sentence + 1:,}"
+    own = document.sentences[source.sentence].section
+    first = max(0, source.sentence - N_NEIGHBOURS)
     around = " ".join(
         f"<mark>{escape(neighbour.text)}</mark>"
-        if index == sentence.sentence
+        if index == source.sentence
         else escape(neighbour.text)
         for index, neighbour in enumerate(
-            document.sentences[first : sentence.sentence + N_NEIGHBOURS + 1], start=first
+            document.sentences[first : source.sentence + N_NEIGHBOURS + 1], start=first
         )
         if neighbour.section == own
     )
-    return f"""    <li>
-      <span>{escape(sentence.text)}</span>
-      <details>
+    return f"""<details>
         <summary title="Show the sentences around it">{escape(where)}</summary>
         <blockquote>{around}</blockquote>
-      </details>
-    </li>"""
+      </details>"""
 
 
 def _download(

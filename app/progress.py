@@ -53,6 +53,11 @@ class StderrProgress:
         if done >= total:
             self.close()
 
+    def stop(self) -> None:
+        """Takes the bar off the screen for good, where something else is about to be shown."""
+        self.close()
+        self._enabled = False
+
     def close(self) -> None:
         """Takes the bar off the screen."""
         if self._bar is not None:

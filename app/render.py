@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 import re
 import textwrap
+from dataclasses import asdict
 from typing import Any, Literal
 
 from terraformer.document import Document
-from terraformer.summary import Length, Summary, SummarySentence
+from terraformer.summary import Length, SourceSentence, Summary, SummarySentence
 
 Format = Literal["text", "markdown", "json"]
 FORMATS: tuple[Format, ...] = ("text", "markdown", "json")
@@ -46,7 +47,7 @@ def render(
         return json.dumps(record, ensure_ascii=False, indent=2) + "\n"
     if format == "markdown":
         return _markdown(summary, document, source)
-    text = _CONTROL.sub("", summary.text)
+    text = printable(" ".join(map(marked, summary.sentences)))
     if width is not None:
         text = textwrap.fill(text, width, break_long_words=False, break_on_hyphens=False)
     return text + "\n"
@@ -58,11 +59,14 @@ def to_record(
     """Returns the summary as JSON-able values.
 
     `sentence` counts the document's sentences from 0; `start` and `end` are characters of its text;
-    `page` counts from 1 and is null where the source has no pages.
+    `page` counts from 1 and is null where the source has no pages. A written sentence has those of
+    the source sentence that is most like it, null where there is none, and `sources` lists all
+    behind it; `unsupported` are its numbers and names that the document does not hold.
     """
     return {
         "title": summary.title or document.title,
         "source": source,
+        "mode": summary.mode,
         "length": length,
         "n_words": summary.n_words,
         "n_source_words": document.n_words,
@@ -75,6 +79,8 @@ def to_record(
                 "sentence": sentence.sentence,
                 "start": sentence.start,
                 "end": sentence.end,
+                "sources": [asdict(source) for source in sentence.sources],
+                "unsupported": list(sentence.unsupported),
             }
             for sentence in summary.sentences
         ],
@@ -83,13 +89,40 @@ def to_record(
 
 
 def provenance(sentence: SummarySentence, separator: str = ", ") -> str:
-    """Returns where a sentence stands, such as "p. 3, Results"; empty if nothing is known."""
+    """Returns where a sentence comes from, such as "p. 3, Results"; empty if nothing is known.
+
+    Several places have semicolons between them.
+    """
+    places = (place_of(source, separator) for source in sentence.sources)
+    return "; ".join(dict.fromkeys(place for place in places if place))
+
+
+def place_of(source: SourceSentence, separator: str = ", ") -> str:
+    """Returns where a source sentence stands, such as "p. 3, Results"; empty if unknown."""
     parts = []
-    if sentence.page is not None:
-        parts.append(f"p. {sentence.page}")
-    if sentence.section:
-        parts.append(_CONTROL.sub("", sentence.section))
+    if source.page is not None:
+        parts.append(f"p. {source.page}")
+    if source.section:
+        parts.append(printable(source.section))
     return separator.join(parts)
+
+
+def marked(sentence: SummarySentence) -> str:
+    """Returns the text of a sentence, with a mark if the document does not support all of it."""
+    mark = mark_of(sentence)
+    return f"{sentence.text} {mark}" if mark else sentence.text
+
+
+def mark_of(sentence: SummarySentence) -> str:
+    """Returns a mark that names what the document does not hold; empty if it holds all."""
+    if not sentence.unsupported:
+        return ""
+    return f"[not in the document: {', '.join(sentence.unsupported)}]"
+
+
+def printable(text: str) -> str:
+    """Returns a text without control characters."""
+    return _CONTROL.sub("", text)
 
 
 def notes_of(summary: Summary, document: Document) -> tuple[str, ...]:
@@ -114,12 +147,13 @@ def _markdown(summary: Summary, document: Document, source: str) -> str:
         "",
     ]
     for sentence in summary.sentences:
-        where = provenance(sentence)
-        lines.append(f"- {_escape(sentence.text)}" + (f" ({_escape(where)})" if where else ""))
+        where, mark = provenance(sentence), mark_of(sentence)
+        line = f"- {_escape(sentence.text)}" + (f" ({_escape(where)})" if where else "")
+        lines.append(line + (f" **{_escape(mark)}**" if mark else ""))
     for note in notes_of(summary, document):
         lines += ["", f"> Note: {_escape(note)}"]
     return "\n".join(lines) + "\n"
 
 
 def _escape(text: str) -> str:
-    return _MARKDOWN_ACTIVE.sub(r"\\\g<0>", _CONTROL.sub("", " ".join(text.split())))
+    return _MARKDOWN_ACTIVE.sub(r"\\\g<0>", printable(" ".join(text.split())))

@@ -25,7 +25,7 @@ from app.render import to_record
 from terraformer.document import Document
 from terraformer.errors import DocumentError, TerraformerError
 from terraformer.summarizer import Summarizer
-from terraformer.summary import LENGTHS, Length, SummaryOptions
+from terraformer.summary import LENGTHS, MODES, Length, Mode, SummaryOptions
 
 MAX_FILE_SIZE = "100mb"
 MAX_PASTED_CHARACTERS = 5_000_000
@@ -47,6 +47,8 @@ def build_page(summarizer: Summarizer) -> gr.Blocks:
         text: str,
         length: Length,
         keep_abstract: bool,
+        mode: Mode | None = None,
+        strict: bool = False,
         progress: gr.Progress = gr.Progress(),  # noqa: B008 (Gradio finds it by its default)
     ) -> tuple[str, dict[str, Any]]:
         """Summarizes an uploaded file or a pasted text; returns HTML and the summary's record."""
@@ -55,7 +57,7 @@ def build_page(summarizer: Summarizer) -> gr.Blocks:
             progress((done, total), desc=what, unit="")
 
         try:
-            options = SummaryOptions(length=length)
+            options = SummaryOptions(length=length, mode=mode, strict=strict)
             document, source = _read(file, text, keep_abstract, show)
             summary = summarizer.summarize(document, options, progress=show)
         except TerraformerError as error:
@@ -102,6 +104,7 @@ def build_page(summarizer: Summarizer) -> gr.Blocks:
                     label="Keep the abstract",
                     info="Leave the paper's own abstract in what is summarized.",
                 )
+                writing = _writing_inputs(summarizer) if "abstract" in summarizer.modes else []
                 button = gr.Button("Summarize", variant="primary")
                 if EXAMPLE.is_file():
                     gr.Examples([[str(EXAMPLE)]], inputs=[file], label="Try one")
@@ -110,7 +113,7 @@ def build_page(summarizer: Summarizer) -> gr.Blocks:
                 record = gr.JSON(visible=False)
         button.click(
             summarize,
-            inputs=[file, text, length, keep_abstract],
+            inputs=[file, text, length, keep_abstract, *writing],
             outputs=[view, record],
             api_name="summarize",
             concurrency_limit=1,
@@ -119,6 +122,21 @@ def build_page(summarizer: Summarizer) -> gr.Blocks:
         )
     page.queue(max_size=MAX_WAITING)
     return page
+
+
+def _writing_inputs(summarizer: Summarizer) -> list[gr.Radio | gr.Checkbox]:
+    """Returns the inputs for the mode and for strictness."""
+    mode = gr.Radio(
+        choices=list(MODES),
+        value=summarizer.mode,
+        label="Mode",
+        info="Extract picks sentences of the document, abstract writes new ones.",
+    )
+    strict = gr.Checkbox(
+        label="Strict",
+        info="Leave out written sentences with numbers or names that the document does not hold.",
+    )
+    return [mode, strict]
 
 
 def _read(file: str | None, text: str, keep_abstract: bool, progress: Any) -> tuple[Document, str]:

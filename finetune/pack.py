@@ -12,7 +12,7 @@ import hashlib
 import logging
 import shutil
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,9 +23,9 @@ from pyarrow import compute, parquet
 from tqdm import tqdm
 
 from finetune.command import exit_status
-from finetune.packed_rows import pack_articles, pack_examples
+from finetune.packed_rows import pack_articles, pack_examples, pack_rewrites
 from finetune.prepare import prepare_missing
-from finetune.shards import Form, Manifest, Shard, sha256, write_arrays
+from finetune.shards import Arrays, Form, Manifest, Shard, sha256, write_arrays
 from finetune.training_data import N_EVALUATED
 from terraformer.checkpoint import TOKENIZER_FILE, find_checkpoint
 from terraformer.errors import DataError
@@ -42,6 +42,7 @@ _COLUMNS: dict[Form, list[str]] = {
         *("id", "ids", "sentence_of_token"),
         *("features", "selectable", "n_words", "episodes", "scores"),
     ],
+    "rewrite": ["id", "ids", "sentence_of_token", "ranking", "oracle"],
 }
 
 
@@ -51,6 +52,7 @@ class PackOptions:
 
     Attributes:
         extract: Whether what picking sentences needs goes along.
+        rewrite: Whether what rewriting picked sentences needs goes along.
         max_tokens: Longer papers are left out of training; None keeps all.
         n_validation: Most papers of validation: those that `eval.rouge --limit` takes.
         shard_mib: Most MiB of a shard.
@@ -58,10 +60,17 @@ class PackOptions:
     """
 
     extract: bool = False
+    rewrite: bool = False
     max_tokens: int | None = None
     n_validation: int = N_EVALUATED
     shard_mib: float = 15.0
     folder_mib: float = 49.0
+
+    @property
+    def beside(self) -> list[Form]:
+        """The forms that go along with articles."""
+        forms: list[tuple[bool, Form]] = [(self.extract, "extract"), (self.rewrite, "rewrite")]
+        return [form for wanted, form in forms if wanted]
 
 
 def pack(examples: Path, tokenizer_path: Path, output: Path, options: PackOptions) -> Manifest:
@@ -115,76 +124,81 @@ def _write_split(
 ) -> list[Shard]:
     writer = _ShardWriter(folder, split, options)
     articles = _rows(examples / "articles" / f"{split}.parquet", "articles", chosen)
-    others: Iterator[dict[str, Any] | None] = iter(lambda: None, 0)
-    if options.extract:
-        others = iter(_rows(examples / f"{split}.parquet", "extract", chosen))
+    others = [
+        _rows(folder_of(examples, form) / f"{split}.parquet", form, chosen)
+        for form in options.beside
+    ]
     bar = tqdm(articles, total=len(chosen), desc=f"packing {split}", file=sys.stderr)
-    for article, example in zip(bar, others, strict=False):
-        writer.add(article, example)
+    for article, *beside in zip(bar, *others, strict=True):
+        writer.add(article, dict(zip(options.beside, beside, strict=True)))
     writer.close()
     return writer.shards
 
 
 class _ShardWriter:
-    """Gathers the papers of a split into shards, whose articles and examples go together."""
+    """Gathers the papers of a split into shards; those of all forms go together."""
 
     def __init__(self, folder: Path, split: str, options: PackOptions) -> None:
         self.shards: list[Shard] = []
         self._folder, self._split, self._options = folder, split, options
-        self._articles: list[dict[str, Any]] = []
-        self._examples: list[dict[str, Any]] = []
+        self._papers: list[dict[Form, dict[str, Any]]] = []
         self._n_tokens = self._number = 0
 
-    def add(self, article: dict[str, Any], example: dict[str, Any] | None) -> None:
-        """Takes a paper; `example` is what picking its sentences needs."""
-        self._articles.append(article)
-        if example is not None:
-            _check_same(article, example)
-            self._examples.append(example)
+    def add(self, article: dict[str, Any], beside: dict[Form, dict[str, Any]]) -> None:
+        """Takes a paper, with its rows of the forms that go along."""
+        for row in beside.values():
+            _check_same(article, row)
+        self._papers.append({"articles": article, **beside})
         self._n_tokens += len(article["ids"])
         if self._n_tokens >= _TOKENS_A_SHARD:
             self.close()
 
     def close(self) -> None:
         """Writes what was gathered."""
-        if self._articles:
-            self._write(self._articles, self._examples)
-        self._articles, self._examples, self._n_tokens = [], [], 0
+        if self._papers:
+            self._write(self._papers)
+        self._papers, self._n_tokens = [], 0
 
-    def _write(self, articles: list[dict[str, Any]], examples: list[dict[str, Any]]) -> None:
-        forms: list[Form] = ["articles", "extract"] if examples else ["articles"]
-        written = [self._write_form(form, articles, examples) for form in forms]
+    def _write(self, papers: list[dict[Form, dict[str, Any]]]) -> None:
+        written = [self._write_form(form, papers) for form in papers[0]]
         if all(shard.n_bytes <= self._options.shard_mib * MIB for shard in written):
             self.shards += written
             self._number += 1
             return
         for shard in written:
             (self._folder / shard.file).unlink()
-        half = len(articles) // 2
+        half = len(papers) // 2
         if not half:
-            raise DataError(f"paper {articles[0]['id']} alone is larger than a shard may be")
+            name = papers[0]["articles"]["id"]
+            raise DataError(f"paper {name} alone is larger than a shard may be")
         for part in (slice(half), slice(half, None)):
-            self._write(articles[part], examples[part])
+            self._write(papers[part])
 
-    def _write_form(
-        self, form: Form, articles: list[dict[str, Any]], examples: list[dict[str, Any]]
-    ) -> Shard:
+    def _write_form(self, form: Form, papers: list[dict[Form, dict[str, Any]]]) -> Shard:
         path = self._folder / f"{form}-{self._split}-{self._number:03d}.npz"
-        if form == "articles":
-            arrays = pack_articles(articles)
-        else:
-            arrays = pack_examples(examples, N_FEATURES)
-        write_arrays(path, arrays, compress=True)
+        write_arrays(path, _PACKERS[form]([paper[form] for paper in papers]), compress=True)
         return Shard(
             path.name,
             form,
             self._split,
             self._number,
-            len(articles),
-            sum(len(article["ids"]) for article in articles),
+            len(papers),
+            sum(len(paper["articles"]["ids"]) for paper in papers),
             path.stat().st_size,
             sha256(path),
         )
+
+
+_PACKERS: dict[Form, Callable[[Sequence[dict[str, Any]]], Arrays]] = {
+    "articles": pack_articles,
+    "extract": lambda rows: pack_examples(rows, N_FEATURES),
+    "rewrite": pack_rewrites,
+}
+
+
+def folder_of(examples: Path, form: Form) -> Path:
+    """Returns where papers of a form lie in a folder of `finetune.prepare`."""
+    return examples if form == "extract" else examples / form
 
 
 def _check_same(article: dict[str, Any], example: dict[str, Any]) -> None:
@@ -241,6 +255,7 @@ def main(words: Sequence[str] | None = None) -> int:
     add("--tokenizer", type=Path, help="sentencepiece model (default: the shipped one)")
     add("--limit", type=int, help="only the first papers of each split, for a trial")
     add("--extract", action="store_true", help="also what picking sentences needs")
+    add("--rewrite", action="store_true", help="also what rewriting picked sentences needs")
     add("--max-tokens", type=int, help="leave out longer training papers")
     add("--validation", type=int, default=PackOptions.n_validation, help="(default: %(default)s)")
     add("--shard-mib", type=float, default=PackOptions.shard_mib, help="(default: %(default)s)")
@@ -254,18 +269,18 @@ def _run(arguments: argparse.Namespace) -> None:
     examples: Path = arguments.examples
     if arguments.limit:
         examples = examples / f"first-{arguments.limit}"
-    forms = {"articles": examples / "articles"}
-    if arguments.extract:
-        forms["extract"] = examples
-    for form, folder in forms.items():
-        prepare_missing(folder, tokenizer_path, arguments.data, limit=arguments.limit, form=form)
     options = PackOptions(
         arguments.extract,
+        arguments.rewrite,
         arguments.max_tokens,
         arguments.validation,
         arguments.shard_mib,
         arguments.folder_mib,
     )
+    forms: list[Form] = ["articles", *options.beside]
+    for form in forms:
+        folder, limit = folder_of(examples, form), arguments.limit
+        prepare_missing(folder, tokenizer_path, arguments.data, limit=limit, form=form)
     manifest = pack(examples, tokenizer_path, arguments.output, options)
     for form in forms:
         shards = [shard for shard in manifest.shards if shard.form == form]

@@ -59,6 +59,13 @@ def pack_examples(rows: Sequence[dict[str, Any]], n_features: int) -> Arrays:
     }
 
 
+def pack_rewrites(rows: Sequence[dict[str, Any]]) -> Arrays:
+    """Packs what rows of `finetune.rewrite` hold beside an article."""
+    columns = ("ranking", "oracle")
+    parts = [_ragged(column, [row[column] for row in rows]) for column in columns]
+    return parts[0] | parts[1]
+
+
 class Articles:
     """Papers of some shards, held in memory: what `finetune.article` prepares.
 
@@ -165,6 +172,30 @@ class Examples:
             "episodes": [self._episodes[episode].tolist() for episode in episodes],
             "scores": self._scores[index].astype(np.float32),
         }
+
+
+class RankedArticles:
+    """Papers of some shards with their rankings: what `finetune.rewrite` prepares.
+
+    Args:
+        articles: The papers.
+        shards: From `pack_rewrites`, of the same papers.
+    """
+
+    def __init__(self, articles: Articles, shards: Sequence[Arrays]) -> None:
+        self.articles = articles
+        self._ranking = _join(shards, "ranking")
+        self._oracle = _join(shards, "oracle")
+
+    @property
+    def n_ranked(self) -> NDArray[np.int64]:
+        """Ranked sentences of each paper."""
+        return self._ranking.lengths
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        """Returns a row with the columns that `Rewrites` reads."""
+        picks = {"ranking": self._ranking[index], "oracle": self._oracle[index]}
+        return self.articles[index] | picks
 
 
 def _to_runs(

@@ -1,8 +1,9 @@
 """Turns papers into training examples, once: `python -m finetune.prepare OUT --tokenizer FILE`.
 
 A split becomes one Parquet file, so that training reads numbers only: of token ids, sentence
-features and oracle episodes for picking sentences, or of articles as token ids for the tasks that
-write. A split whose file exists is left alone.
+features and oracle episodes for picking sentences, of articles as token ids for the tasks that
+write, or of articles with what the shipped extractor and an oracle pick for the task that rewrites.
+A split whose file exists is left alone.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from finetune.article import ARTICLE_COLUMNS, to_article
 from finetune.command import exit_status
 from finetune.data import find_split, group_of, to_document
 from finetune.oracle import beam_episodes
+from finetune.rewrite import REWRITE_COLUMNS, to_rewrite
 from terraformer.errors import DataError, DocumentError
 from terraformer.features import selectable_sentences, sentence_features
 from terraformer.tokenizer import Tokenizer
@@ -89,6 +91,7 @@ def to_example(row: dict[str, Any], tokenizer: Tokenizer) -> dict[str, Any]:
 FORMS: dict[str, tuple[Features, Callable[[dict[str, Any], Tokenizer], dict[str, Any]]]] = {
     "extract": (COLUMNS, to_example),
     "articles": (ARTICLE_COLUMNS, to_article),
+    "rewrite": (REWRITE_COLUMNS, to_rewrite),
 }
 
 

@@ -19,7 +19,8 @@ from torch.utils.data import Dataset
 from finetune.batch_plan import BatchKey
 from finetune.gap_sentences import GAP_SHARE, GapSentences, GapStrategy
 from finetune.objectives import ExtractCollator, ExtractObjective
-from finetune.packed_rows import Articles, Examples
+from finetune.packed_rows import Articles, Examples, RankedArticles
+from finetune.rewrite_pair import Rewrites
 from finetune.shards import Form, Manifest, read_arrays
 from finetune.span_corruption import CorruptedWindows, TokenPair
 from finetune.token_objective import TokenObjective, article_and_abstract, collate_pairs
@@ -152,6 +153,35 @@ class AbstractTask(ShardTask):
         return article_and_abstract(self.articles[int(self._places[item])])
 
 
+class RewriteTask(ShardTask):
+    """Writes the abstracts of articles from the sentences that were picked of them."""
+
+    form = "rewrite"
+
+    def choose(self, folder: Path, files: Sequence[str], chosen: NDArray[np.bool_]) -> None:
+        n_extracted = self.config.writing.n_extracted
+        if n_extracted is None:
+            raise DataError("the recipe's model does not say how much it rewrites: set n_extracted")
+        beside = [file.replace("articles", "rewrite", 1) for file in files]
+        self._ranked = RankedArticles(self.articles, [read_arrays(folder / f) for f in beside])
+        # As in use, where there is no oracle: only training draws on it.
+        is_training = any("train" in file for file in files)
+        self._rewrites = Rewrites(n_extracted, self.options.seed, 0.5 * is_training)
+        self._places = np.flatnonzero(
+            chosen & (self.articles.n_abstract > 0) & (self._ranked.n_ranked > 0)
+        )
+        lengths = np.minimum(self.articles.n_tokens, n_extracted) + self.articles.n_abstract
+        self.n_tokens = lengths[self._places]
+
+    def __getitem__(self, key: BatchKey) -> dict[str, Tensor]:
+        self._rewrites.set_epoch(key.epoch)
+        return collate_pairs([self.pair(item) for item in key.items])
+
+    def pair(self, item: int) -> TokenPair:
+        """Returns what is read and what is written in an example."""
+        return self._rewrites(self._ranked[int(self._places[item])])
+
+
 class ExtractTask(ShardTask):
     """Picks sentences: follows near-oracle episodes."""
 
@@ -178,4 +208,5 @@ SHARD_TASKS: dict[str, type[ShardTask]] = {
     "span-corruption": SpanCorruptionTask,
     "gap-sentences": GapSentencesTask,
     "abstract": AbstractTask,
+    "rewrite": RewriteTask,
 }

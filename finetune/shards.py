@@ -22,7 +22,7 @@ from terraformer.errors import DataError
 VERSION = 1
 MANIFEST_FILE = "manifest.json"
 Arrays = dict[str, NDArray[Any]]
-Form = Literal["articles", "extract"]
+Form = Literal["articles", "extract", "rewrite"]
 
 
 @dataclass(frozen=True)
@@ -31,8 +31,9 @@ class Shard:
 
     Attributes:
         file: Its name.
-        form: "articles": tokens, sentences and abstracts. "extract": what picking sentences needs
-            beside them, of the papers of the articles' shard of the same split and number.
+        form: "articles": tokens, sentences and abstracts. "extract" and "rewrite": what picking
+            sentences, or rewriting them, needs beside them, of the papers of the articles' shard of
+            the same split and number.
         split: Of the papers.
         number: Of the shard within form and split.
         n_papers: Papers.

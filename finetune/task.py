@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from finetune.gap_sentences import GapSentences
 from finetune.objectives import ExtractCollator, ExtractObjective
 from finetune.prepare import load_examples, prepare_missing
+from finetune.rewrite_pair import Rewrites
 from finetune.span_corruption import CorruptedWindows, TokenPair
 from finetune.token_objective import (
     TokenObjective,
@@ -25,7 +26,6 @@ from finetune.training_data import (
     DataOptions,
     load_whole_articles,
     load_windows,
-    n_positions,
 )
 from terraformer.config import (
     EncoderDecoderConfig,
@@ -33,6 +33,8 @@ from terraformer.config import (
     ModelConfig,
     TerraformerConfig,
 )
+from terraformer.errors import DataError
+from terraformer.position_config import n_positions
 
 
 class Examples(Protocol):
@@ -184,12 +186,40 @@ class AbstractTask(Task):
         return TrainingData(train, validation, _Paired(article_and_abstract))
 
 
+class RewriteTask(Task):
+    """Writes the abstracts of articles from the sentences that were picked of them."""
+
+    config_type = EncoderDecoderConfig
+    form = "rewrite"
+
+    def load(self, config: EncoderDecoderConfig) -> TrainingData:
+        n_tokens, most = config.writing.n_extracted, n_positions(config.source_positions)
+        if n_tokens is None:
+            raise DataError(
+                "the model's configuration does not say how much it rewrites: set "
+                "writing.n_extracted, such as 1024"
+            )
+        rewrites = Rewrites(
+            n_tokens if most is None else min(n_tokens, most - 1), self.options.seed
+        )
+        train, validation = load_whole_articles(
+            self.folder,
+            max_tokens=self.options.max_tokens,
+            n_source=None,
+            n_target=n_positions(config.target_positions),
+        )
+        # As in use, where there is no oracle.
+        validation = validation.remove_columns("oracle")
+        return TrainingData(train, validation, _Paired(rewrites), rewrites)
+
+
 TASKS: dict[str, type[Task]] = {
     "extract": ExtractTask,
     "language-model": LanguageModelTask,
     "span-corruption": SpanCorruptionTask,
     "gap-sentences": GapSentencesTask,
     "abstract": AbstractTask,
+    "rewrite": RewriteTask,
 }
 
 

@@ -72,13 +72,18 @@ class TokenObjective(nn.Module):
         inside the layers.
 
         Args:
-            teacher: From whom the model learns beside the data; None learns from the data alone.
+            teacher: From whom the model's loss layer learns beside the data; a copy path, where
+                there is one, learns from the data alone, as all does if None.
             batch: The arguments of the model, from `collate_windows` or `collate_pairs`.
         """
         kind = "target_" if "target_ids" in batch else ""
         ids, mask = batch[f"{kind}ids"], batch[f"{kind}mask"]
-        states = self.model(**batch)
-        loss = token_loss(self.model.head, states, ids, mask)
+        if isinstance(self.model, EncoderDecoder):
+            foresight = self.model.foresee(**batch)
+            states, loss = foresight.states, self.model.loss_of(foresight, ids, mask)
+        else:
+            states = self.model(**batch)
+            loss = token_loss(self.model.head, states, ids, mask)
         parts = {"token_loss": loss.detach()}
         if self.training:
             balance = load_balancing_loss(self.model)

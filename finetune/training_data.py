@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,11 +11,7 @@ from finetune.article import keep_whole, load_articles
 from finetune.gap_sentences import GAP_SHARE, GapStrategy
 from finetune.window import TokenWindows
 from terraformer.errors import DataError
-from terraformer.position_config import (
-    AxialPositionsConfig,
-    LearnedPositionsConfig,
-    PositionsConfig,
-)
+from terraformer.position_config import PositionsConfig, n_positions
 
 N_EVALUATED = 200  # documents
 N_EVALUATED_WINDOWS = 400
@@ -43,13 +38,6 @@ class DataOptions:
     gap_share: float = GAP_SHARE
     gap_strategy: GapStrategy = "principal"
     seed: int = 0
-
-
-def n_positions(config: PositionsConfig | None) -> int | None:
-    """Returns how many tokens a model has positions for, None if for any number."""
-    if isinstance(config, LearnedPositionsConfig):
-        return config.max_len
-    return math.prod(config.shape) if isinstance(config, AxialPositionsConfig) else None
 
 
 def load_windows(

@@ -12,7 +12,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from terraformer.build import Model, build_model
-from terraformer.config import model_config_from_dict
+from terraformer.config import EncoderDecoderConfig, model_config_from_dict
 from terraformer.errors import CheckpointError
 from terraformer.model import Terraformer
 from terraformer.tokenizer import Tokenizer
@@ -45,6 +45,14 @@ def find_checkpoint(name_or_folder: str | Path | None = None) -> Path:
         f"no checkpoint {str(name)!r}: give "
         + (f"{ways}, or a shipped one ({shipped})" if shipped else f"{ways.replace(', ', ' or ')}")
     )
+
+
+def find_writer() -> Path | None:
+    """Returns the folder of the shipped checkpoint that writes, None if none is shipped."""
+    for path in sorted(PRETRAINED.glob(f"*/{CONFIG_FILE}")):
+        if json.loads(path.read_text()).get("type") == EncoderDecoderConfig.__name__:
+            return path.parent
+    return None
 
 
 def _download(hub_id: str) -> Path:

@@ -6,16 +6,24 @@ import dataclasses
 from dataclasses import dataclass, field
 from typing import Any, Literal, Self, get_args
 
-from terraformer import attention_config, feed_forward_config, position_config, stack_config
+from terraformer import (
+    attention_config,
+    feed_forward_config,
+    position_config,
+    stack_config,
+    writing_config,
+)
 from terraformer.attention_config import AttentionConfig, FullAttentionConfig, LSHAttentionConfig
 from terraformer.feed_forward_config import SparseFFConfig
 from terraformer.position_config import PositionsConfig
 from terraformer.stack_config import (
+    CopyConfig,
     DenseHeadConfig,
     SRUConfig,
     StackConfig,
     VocabularyHeadConfig,
 )
+from terraformer.writing_config import WritingConfig
 
 
 @dataclass(frozen=True)
@@ -26,11 +34,14 @@ class PickingConfig:
         stop_threshold: Probability of the stop at which a summary of normal length ends.
         redundancy_penalty: Taken from a sentence's logit for each unit of its largest tf-idf cosine
             with a picked sentence.
+        findings_bonus: Added to the logits of sentences of methods and results. Abstracts take as
+            much from there, but of more sentences: without it their best is seldom the best of all.
         max_picks: Most sentences of a summary of normal length.
     """
 
     stop_threshold: float = 0.1
     redundancy_penalty: float = 0.0
+    findings_bonus: float = 0.0
     max_picks: int = 24
 
 
@@ -157,8 +168,10 @@ class EncoderDecoderConfig(JsonConfig):
         source_positions: Added to the source's embeddings.
         target_positions: Added to the target's embeddings; the weights are not shared.
         head: The loss layer.
+        copy: A path by which tokens of the source are copied; None if there is none.
         pass_both_streams: Whether both streams of a reversible encoder go on into the decoder;
             else their mean, through a dense layer and a layer norm.
+        writing: How summaries are written.
         dropout: Rate on embeddings and on branches of the residual streams in training.
         layer_norm_epsilon: Added to the variance.
     """
@@ -170,7 +183,9 @@ class EncoderDecoderConfig(JsonConfig):
     source_positions: PositionsConfig | None = None
     target_positions: PositionsConfig | None = None
     head: VocabularyHeadConfig = field(default_factory=DenseHeadConfig)
+    copy: CopyConfig | None = None
     pass_both_streams: bool = True
+    writing: WritingConfig = field(default_factory=WritingConfig)
     dropout: float = 0.1
     layer_norm_epsilon: float = 1e-6
 
@@ -243,7 +258,10 @@ def _value_from_json(value: Any) -> Any:
 
 _TYPES: dict[str, type] = {
     name: cls
-    for module in (attention_config, feed_forward_config, position_config, stack_config)
+    for module in (
+        *(attention_config, feed_forward_config, position_config, stack_config),
+        writing_config,
+    )
     for name, cls in vars(module).items()
     if isinstance(cls, type) and dataclasses.is_dataclass(cls)
 } | {

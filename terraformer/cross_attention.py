@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -27,6 +28,9 @@ class CrossAttentionState:
     k: Tensor
     v: Tensor
     mask: Tensor | None
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> CrossAttentionState:
+        return self
 
     def attend(self, q: Tensor, dropout: float = 0.0, replay: Replay | None = None) -> Tensor:
         """Attends from queries [B, H, L, K] to [B, H, L, K]; zeros where no token is real."""

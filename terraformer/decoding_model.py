@@ -26,10 +26,12 @@ class ModelSlots(NamedTuple):
     Attributes:
         branches: Of each branch of each block.
         cross: Of each block's attention to an encoder.
+        final: Of the decoder's final state, where a copy path reads it.
     """
 
     branches: list[list[Slots]]
     cross: list[AttentionSlots]
+    final: int | None
 
 
 def plan_model(
@@ -55,9 +57,11 @@ def plan_model(
     else:
         streams, branches = _plan_reversible(builder, model.decoder, x, selected)
         x = _plan_join(builder, streams, getattr(model.config, "join_streams", "mean"))
-    out = builder.norm(model.norm, x, builder.vector(x.width))
+    final = builder.slot() if getattr(model, "copy", None) is not None else None
+    out = builder.vector(x.width) if final is None else Vector(place(final), x.width)
+    builder.norm(model.norm, x, out)
     _plan_head(builder, model.head, out, Vector(place(LOGITS), model.config.vocab_size))
-    return ModelSlots(branches, cross)
+    return ModelSlots(branches, cross, final)
 
 
 def positions_of(model: LanguageModel | EncoderDecoder) -> Positions | None:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import cast
+from typing import NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
 
 from terraformer.blocks import Stack, mean
 from terraformer.config import EncoderDecoderConfig
+from terraformer.copy_head import CopyHead, CopySource
 from terraformer.embedding import embed_tokens
 from terraformer.join import Joined
 from terraformer.language_model import START_ID, TokenState, build_stack, shift_right
@@ -17,6 +18,18 @@ from terraformer.residual import Memory, ResidualStack
 from terraformer.reversible import Streams
 from terraformer.sparse_dense import new_dense
 from terraformer.vocabulary_head import build_head, token_loss
+
+
+class Foresight(NamedTuple):
+    """From what the tokens of a target are predicted.
+
+    Attributes:
+        states: [B, T, D]; position t knows the source and the target's tokens before it.
+        source: What a copy path needs of the source; None without one.
+    """
+
+    states: Tensor
+    source: CopySource | None
 
 
 class EncoderDecoder(nn.Module):
@@ -50,6 +63,7 @@ class EncoderDecoder(nn.Module):
         self.decoder = build_stack(config.decoder, d_model, True, dropout, eps, recompute)
         self.norm = nn.LayerNorm(d_model, eps=eps)
         self.head = build_head(config.head, d_model, config.vocab_size)
+        self.copy = None if config.copy is None else CopyHead(config.copy, d_model, eps)
         self.dropout = nn.Dropout(dropout)
 
     def encode(self, source_ids: Tensor, source_mask: Tensor | None = None) -> Streams:
@@ -81,6 +95,16 @@ class EncoderDecoder(nn.Module):
         Returns:
             [B, T, D]; position t knows the source and target_ids[:, :t].
         """
+        return self.foresee(source_ids, target_ids, source_mask, target_mask).states
+
+    def foresee(
+        self,
+        source_ids: Tensor,
+        target_ids: Tensor,
+        source_mask: Tensor | None = None,
+        target_mask: Tensor | None = None,
+    ) -> Foresight:
+        """As `forward`, with what a copy path needs of the source."""
         source = self.encode(source_ids, source_mask)
         target = self._embed(shift_right(target_ids), self.target_positions, 0)
         if isinstance(self.decoder, ResidualStack):
@@ -89,7 +113,7 @@ class EncoderDecoder(nn.Module):
             joined = Joined.of(_mask(source_ids, source_mask), _mask(target_ids, target_mask))
             x1, x2 = (joined.join(stream, target) for stream in source)
             out = joined.second(mean(self.decoder.streams(x1, x2, joined.mask)))
-        return self.norm(out)
+        return Foresight(self.norm(out), self._copy_source(source, source_ids, source_mask))
 
     def logits(
         self,
@@ -98,8 +122,12 @@ class EncoderDecoder(nn.Module):
         source_mask: Tensor | None = None,
         target_mask: Tensor | None = None,
     ) -> Tensor:
-        """Returns the logits of each target token, [B, T, vocab_size]; arguments of `forward`."""
-        return self.head(self(source_ids, target_ids, source_mask, target_mask))
+        """Returns the logits of each target token, [B, T, vocab_size]; arguments of `forward`.
+
+        With a copy path they are the log-probabilities of the mixture.
+        """
+        states, source = self.foresee(source_ids, target_ids, source_mask, target_mask)
+        return self._mixed(self.head(states), states, source)
 
     def loss(
         self,
@@ -109,8 +137,22 @@ class EncoderDecoder(nn.Module):
         target_mask: Tensor | None = None,
     ) -> Tensor:
         """Returns the mean cross-entropy of the real target tokens, in nats, a scalar."""
-        states = self(source_ids, target_ids, source_mask, target_mask)
-        return token_loss(self.head, states, target_ids, target_mask)
+        foresight = self.foresee(source_ids, target_ids, source_mask, target_mask)
+        return self.loss_of(foresight, target_ids, target_mask)
+
+    def loss_of(
+        self, foresight: Foresight, target_ids: Tensor, target_mask: Tensor | None = None
+    ) -> Tensor:
+        """Returns `loss`, of what `foresee` returned for the same target; 0 if it is all padding.
+
+        Neither logits nor scores of copying are held for more than a chunk of targets.
+        """
+        states, source = foresight
+        if self.copy is None:
+            return token_loss(self.head, states, target_ids, target_mask)
+        assert source is not None
+        total, count = self.copy.loss_sum(self.head, states, target_ids, target_mask, source)
+        return total / count.clamp_min(1)
 
     @torch.no_grad()
     def begin(
@@ -134,19 +176,32 @@ class EncoderDecoder(nn.Module):
                 )
             if source_mask is not None:
                 source_ids = source_ids[:, : int(source_mask.sum())]
+                source_mask = None
             streams = self.encode(source_ids)
             _, layers = cast(Stack, self.decoder).prefill_streams(*streams)
         else:
-            memory = Memory(self.encode(source_ids, source_mask)[0], source_mask)
-            layers = cast(ResidualStack, self.decoder).begin(memory)
-        return self.step(source_ids.new_full((len(source_ids),), START_ID), TokenState(0, layers))
+            streams = self.encode(source_ids, source_mask)
+            layers = cast(ResidualStack, self.decoder).begin(Memory(streams[0], source_mask))
+        state = TokenState(0, layers, self._copy_source(streams, source_ids, source_mask))
+        return self.step(source_ids.new_full((len(source_ids),), START_ID), state)
 
     @torch.no_grad()
     def step(self, ids_t: Tensor, state: TokenState) -> tuple[Tensor, TokenState]:
         """Reads one more target token, [B], int64; returns the logits of the next and the state."""
         x_t = self._embed(ids_t[:, None], self.target_positions, state.position)[:, 0]
         out, layers = self.decoder.step(x_t, state.layers)
-        return self.head(self.norm(out)), TokenState(state.position + 1, layers)
+        state_t = self.norm(out)
+        logits = self._mixed(self.head(state_t)[:, None], state_t[:, None], state.source)[:, 0]
+        return logits, TokenState(state.position + 1, layers, state.source)
+
+    def _copy_source(self, streams: Streams, ids: Tensor, mask: Tensor | None) -> CopySource | None:
+        return None if self.copy is None else self.copy.read(mean(streams), ids, mask)
+
+    def _mixed(self, logits: Tensor, states: Tensor, source: CopySource | None) -> Tensor:
+        if self.copy is None:
+            return logits
+        assert source is not None
+        return self.copy.mix(logits, states, source)
 
     def _embed(self, ids: Tensor, positions: nn.Module | None, start: int) -> Tensor:
         x = self.dropout(self.embedding(ids))

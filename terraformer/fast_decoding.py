@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-import array
 import logging
 import math
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from kernels.decoding_step import Plan, unavailable
 from kernels.packed import round_up
-from terraformer.decoding_caches import Contents, cached_rows
+from terraformer.decoding_caches import cached_rows
 from terraformer.decoding_layers import UncoveredError
 from terraformer.decoding_model import plan_model, positions_of
 from terraformer.decoding_plan import ENCODING, LOGITS, PlanBuilder
 from terraformer.decoding_slots import AttentionSlots, new_slots
+from terraformer.decoding_state import FastState, addresses_of
 from terraformer.encoder_decoder import EncoderDecoder
 from terraformer.language_model import LanguageModel, TokenState
 from terraformer.positions import (
@@ -32,33 +31,6 @@ from terraformer.selected_decoding import SelectedDecoder, select_caches
 _log = logging.getLogger(__name__)
 _told: set[str] = set()
 _N_ENCODINGS = 64
-
-
-@dataclass
-class FastState:
-    """What decoding carries from token to token; a step changes it in place.
-
-    Attributes:
-        position: Of the next token that is read.
-        length: Positions in the caches: a decoder that joins counts those of the source too.
-        room: Positions for which the caches have room.
-        memory_length: Positions of an encoder that is attended to.
-        memory_room: Positions for which its keys and values have room.
-        slots: Contents of the slots.
-        addresses: Addresses of the contents.
-        encodings: Of the positions from `first_encoding` on, [n, D].
-        first_encoding: A position.
-    """
-
-    position: int
-    length: int
-    room: int
-    memory_length: int
-    memory_room: int
-    slots: list[Tensor]
-    addresses: array.array[int]
-    encodings: Tensor
-    first_encoding: int
 
 
 class FastDecoder:
@@ -162,7 +134,7 @@ class FastDecoder:
         )
         state.position += 1
         state.length += 1
-        return logits, state
+        return self._mixed(logits, state), state
 
     def take_over(self, state: TokenState) -> FastState:
         """Returns a state of the model, of one text, as this decoder's; the model's is used up."""
@@ -177,13 +149,14 @@ class FastDecoder:
             for i, branch in enumerate(slots):
                 contents |= new_slots(branch, states[i], length, room)
                 states[i] = None  # caches are large: not all of them twice at a time
-        memory_length = 0
+        if self._slots.final is not None:
+            contents[self._slots.final] = torch.zeros(round_up(self._model.config.d_model))
+        memory_length, own = 0, set(contents)
         for slots, memory in zip(self._slots.cross, getattr(layers, "cross", []), strict=True):
             memory_length = cached_rows(memory)[0].shape[1]
             contents |= slots.cache.contents(memory, memory_length, round_up(memory_length))
         empty = torch.empty(0)
         tensors = [contents.get(slot, empty) for slot in range(self._builder.n_slots)]
-        addresses = array.array("q", (tensor.data_ptr() for tensor in tensors))
         return FastState(
             state.position,
             length,
@@ -191,19 +164,31 @@ class FastDecoder:
             memory_length,
             round_up(memory_length),
             tensors,
-            addresses,
+            addresses_of(tensors),
             empty,
             0,
+            state.source,
+            frozenset(contents) - own,
         )
+
+    def _mixed(self, logits: Tensor, state: FastState) -> Tensor:
+        """Mixes the logits [1, vocab_size] with what is copied, where there is a copy path."""
+        if self._slots.final is None:
+            return logits
+        assert isinstance(self._model, EncoderDecoder)
+        assert self._model.copy is not None
+        assert state.source is not None
+        final = state.slots[self._slots.final][: self._model.config.d_model]
+        return self._model.copy.mix(logits[None], final[None, None], state.source)[0]
 
     def _make_room(self, state: FastState) -> None:
         """Makes sure that caches and hashes have room for one more position."""
         if state.length == state.room:
             for cache in self._caches:
-                _put(state, cache.grown(state.slots, state.room))
+                state.put(cache.grown(state.slots, state.room))
             state.room *= 2
         for cache in self._caches:
-            _put(state, cache.rehashed(state.slots, state.length))
+            state.put(cache.rehashed(state.slots, state.length))
 
     def _encoding(self, state: FastState) -> int:
         """Returns the address of the encoding of the position."""
@@ -263,9 +248,3 @@ def _n_positions(positions: Positions) -> float:
     if isinstance(positions, AxialPositions):
         return math.prod(positions.config.shape)
     return positions.max_len if isinstance(positions, FixedBasePositions) else math.inf
-
-
-def _put(state: FastState, contents: Contents) -> None:
-    for slot, tensor in contents.items():
-        state.slots[slot] = tensor
-        state.addresses[slot] = tensor.data_ptr()

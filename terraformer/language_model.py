@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from terraformer.blocks import Stack, mean
 from terraformer.config import LanguageModelConfig
+from terraformer.copy_head import CopySource
 from terraformer.embedding import embed_tokens
 from terraformer.positions import build_positions
 from terraformer.residual import ResidualStack
@@ -24,10 +25,12 @@ class TokenState(NamedTuple):
     Attributes:
         position: Of the next token that is read.
         layers: State of the decoder's layers; a step changes it in place.
+        source: What a copy path needs of the source; None without one.
     """
 
     position: int
     layers: Any
+    source: CopySource | None = None
 
 
 class LanguageModel(nn.Module):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 
@@ -87,3 +88,10 @@ PositionsConfig = (
     | SinusoidalPositionsConfig
     | TimeBinPositionsConfig
 )
+
+
+def n_positions(config: PositionsConfig | None) -> int | None:
+    """Returns how many tokens there are positions for, None if for any number."""
+    if isinstance(config, LearnedPositionsConfig):
+        return config.max_len
+    return math.prod(config.shape) if isinstance(config, AxialPositionsConfig) else None

@@ -97,3 +97,14 @@ class LowRankHeadConfig:
 
 
 VocabularyHeadConfig = DenseHeadConfig | SparseHeadConfig | LowRankHeadConfig
+
+
+@dataclass(frozen=True)
+class CopyConfig:
+    """A path beside the loss layer by which tokens of the source are copied.
+
+    Attributes:
+        d_key: Width of its queries and keys.
+    """
+
+    d_key: int = 64

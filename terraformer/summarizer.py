@@ -2,23 +2,33 @@
 
 from __future__ import annotations
 
+from functools import cached_property
 from pathlib import Path
+from typing import cast
 
 import torch
 
-from terraformer.batch import SourceArrays, collate
-from terraformer.checkpoint import load_checkpoint
-from terraformer.decoding import pick_sentences
+from terraformer.checkpoint import find_writer, load_checkpoint, load_model
 from terraformer.document import Document
-from terraformer.memory import apply_plan, plan_memory
+from terraformer.encoder_decoder import EncoderDecoder
+from terraformer.errors import CheckpointError
+from terraformer.extractor import Extractor
 from terraformer.model import Terraformer
-from terraformer.similarity import tf_idf
-from terraformer.summary import Progress, Summary, SummaryOptions, SummarySentence
+from terraformer.summary import Mode, Progress, Summary, SummaryOptions, Written
 from terraformer.tokenizer import Tokenizer
+from terraformer.writer import Writer
+
+_NO_WRITER = (
+    "no model that writes is installed: give one with --model FOLDER (finetune.train --task "
+    "abstract makes one), or leave --mode abstract out for the document's own sentences"
+)
 
 
 class Summarizer:
     """Summarizes documents with one loaded model.
+
+    A model that writes has the shipped one beside it for picking sentences, and the other way round
+    where a model that writes is shipped; either is loaded when it is first needed.
 
     Example:
         >>> summarizer = Summarizer.load()
@@ -26,7 +36,11 @@ class Summarizer:
     """
 
     def __init__(
-        self, model: Terraformer, tokenizer: Tokenizer, *, memory: int | None = None
+        self,
+        model: Terraformer | EncoderDecoder,
+        tokenizer: Tokenizer,
+        *,
+        memory: int | None = None,
     ) -> None:
         """Takes a model in evaluation mode, its tokenizer, and a memory budget in bytes."""
         self.model = model
@@ -38,6 +52,7 @@ class Summarizer:
         cls,
         name_or_folder: str | Path | None = None,
         *,
+        mode: Mode | None = None,
         memory: int | None = None,
         threads: int | None = None,
     ) -> Summarizer:
@@ -45,62 +60,85 @@ class Summarizer:
 
         Args:
             name_or_folder: A folder, the name of a shipped checkpoint or a Hub id; None is the
-                default shipped checkpoint.
+                shipped checkpoint for the mode.
+            mode: What it will be used for; None is what the checkpoint was made for.
             memory: Budget in bytes for the whole process; None sets no limit.
             threads: Threads of torch; None leaves them as they are.
         Raises:
-            CheckpointError: if there is no such checkpoint.
+            CheckpointError: if there is no such checkpoint, or it cannot do what is wanted.
         """
         if threads is not None:
             torch.set_num_threads(threads)
-        return cls(*load_checkpoint(name_or_folder), memory=memory)
+        if name_or_folder is None and mode == "abstract":
+            name_or_folder = find_writer()
+            if name_or_folder is None:
+                raise CheckpointError(_NO_WRITER)
+        model, tokenizer = load_model(name_or_folder)
+        if not isinstance(model, (Terraformer, EncoderDecoder)):
+            raise CheckpointError(
+                f"the checkpoint {name_or_folder} is a {type(model).__name__}, which does not "
+                "summarize: give one that finetune.train made with --task extract or abstract"
+            )
+        if mode == "abstract" and isinstance(model, Terraformer):
+            raise CheckpointError(
+                f"the checkpoint {name_or_folder} picks sentences and does not write: give --mode "
+                "extract, or another --model"
+            )
+        return cls(model, tokenizer, memory=memory)
+
+    @property
+    def mode(self) -> Mode:
+        """What the model was made for."""
+        return "extract" if isinstance(self.model, Terraformer) else "abstract"
+
+    @property
+    def modes(self) -> tuple[Mode, ...]:
+        """The modes that can be asked for, the model's own first."""
+        if self.mode == "abstract":
+            return ("abstract", "extract")
+        return ("extract",) if find_writer() is None else ("extract", "abstract")
 
     def summarize(
         self,
         document: Document,
         options: SummaryOptions | None = None,
         progress: Progress | None = None,
+        written: Written | None = None,
     ) -> Summary:
         """Summarizes a document; the same document and options give the same summary.
 
         Args:
-            document: Of any length; nothing is cut.
-            options: Length and order; the defaults give about an abstract's length.
+            document: Of any length; where a writing model does not read all, a note says what.
+            options: Mode, length and order; the defaults give about an abstract's length.
             progress: Called as the work goes on.
+            written: In mode "abstract", called with the text as it is written: pieces that, joined,
+                are the summary's text, and each sentence once it is complete.
         Raises:
             MemoryBudgetError: if the document does not fit the memory budget.
+            CheckpointError: if no model for the mode is installed.
         """
         options = options or SummaryOptions()
         report = progress or _silent
-        report("reading the sentences", 0, 3)
-        source = collate([SourceArrays.of(document, self.tokenizer)])
-        plan = plan_memory(
-            self.model.config, source.ids.shape[1], source.n_words.shape[1], self.memory
-        )
-        apply_plan(plan, self.model)
-        report("encoding", 1, 3)
-        vectors = tf_idf([sentence.text for sentence in document.sentences])
-        picks = pick_sentences(self.model, source, vectors, options.length)
-        report("picking sentences", 3, 3)
-        if options.order == "document":
-            picks = sorted(picks)
-        return Summary(
-            title=document.title,
-            sentences=tuple(_provenance(document, index) for index in picks),
-            notes=document.notes,
-        )
+        if (options.mode or self.mode) == "abstract":
+            return self._writer.summarize(document, options, report, written)
+        return self._extractor.summarize(document, options, report)
 
+    @cached_property
+    def _extractor(self) -> Extractor:
+        if isinstance(self.model, Terraformer):
+            return Extractor(self.model, self.tokenizer, self.memory)
+        return Extractor(*load_checkpoint(), self.memory)
 
-def _provenance(document: Document, index: int) -> SummarySentence:
-    sentence = document.sentences[index]
-    return SummarySentence(
-        text=sentence.text,
-        sentence=index,
-        section=document.sections[sentence.section].heading,
-        page=sentence.page,
-        start=sentence.start,
-        end=sentence.end,
-    )
+    @cached_property
+    def _writer(self) -> Writer:
+        model, tokenizer = self.model, self.tokenizer
+        if isinstance(model, Terraformer):
+            folder = find_writer()
+            if folder is None:
+                raise CheckpointError(_NO_WRITER)
+            loaded, tokenizer = load_model(folder)
+            model = cast(EncoderDecoder, loaded)
+        return Writer(model, tokenizer, lambda: self._extractor, self.memory)
 
 
 def _silent(what: str, done: int, total: int) -> None:

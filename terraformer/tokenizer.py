@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,6 +21,8 @@ if TYPE_CHECKING:
 PAD_ID = 0
 EOS_ID = 1
 UNK_ID = 2
+_SPACE = "\u2581"  # sentencepiece's sign for a space
+_NUMBER = re.compile(rf"{_SPACE}(\d|$)")
 
 
 @dataclass(frozen=True)
@@ -32,6 +37,19 @@ class TokenizedDocument:
 
     ids: NDArray[np.int32]
     sentence_of_token: NDArray[np.int32]
+
+    def only(self, sentences: Sequence[int]) -> TokenizedDocument:
+        """Returns some sentences alone, in reading order, without title and headings."""
+        kept = np.isin(self.sentence_of_token, sentences)
+        return TokenizedDocument(self.ids[kept], self.sentence_of_token[kept])
+
+    def first(self, n_tokens: int) -> TokenizedDocument:
+        """Returns as many sentences as `n_tokens` hold; part of the first if it is longer."""
+        if len(self.ids) <= n_tokens:
+            return self
+        starts = np.flatnonzero(np.diff(self.sentence_of_token[: n_tokens + 1])) + 1
+        end = int(starts[-1]) if len(starts) else n_tokens
+        return TokenizedDocument(self.ids[:end], self.sentence_of_token[:end])
 
 
 class Tokenizer:
@@ -51,6 +69,18 @@ class Tokenizer:
     @property
     def vocab_size(self) -> int:
         return self._model.get_piece_size()
+
+    @cached_property
+    def starts_word(self) -> NDArray[np.bool_]:
+        """Whether each piece begins a word, [vocab_size]."""
+        pieces = map(self._model.id_to_piece, range(self.vocab_size))
+        return np.array([piece.startswith(_SPACE) for piece in pieces])
+
+    @cached_property
+    def begins_number(self) -> NDArray[np.bool_]:
+        """Whether each piece begins a word with a digit, or is a bare space, [vocab_size]."""
+        pieces = map(self._model.id_to_piece, range(self.vocab_size))
+        return np.array([_NUMBER.match(piece) is not None for piece in pieces])
 
     def encode(self, text: str) -> list[int]:
         """Returns the ids of `text`, without end-of-sequence."""

@@ -165,3 +165,55 @@ def tiny_checkpoint(tmp_path_factory: pytest.TempPathFactory, paper_text: str) -
     model = Terraformer(TerraformerConfig(vocab_size=400, d_model=32))
     save_checkpoint(folder, model, folder / "tokenizer.model")
     return folder
+
+
+@pytest.fixture(scope="session")
+def tiny_writer(tmp_path_factory: pytest.TempPathFactory, tiny_checkpoint: Path) -> Path:
+    """Folder of an untrained model that writes: words of the source, in no good order."""
+    from terraformer.attention_config import CrossAttentionConfig, FullAttentionConfig
+    from terraformer.checkpoint import save_checkpoint
+    from terraformer.config import EncoderDecoderConfig
+    from terraformer.encoder_decoder import EncoderDecoder
+    from terraformer.feed_forward_config import DenseFFConfig
+    from terraformer.stack_config import CopyConfig, StackConfig
+    from terraformer.writing_config import WritingConfig
+
+    attention, feed_forward = FullAttentionConfig(2, rotary=True), DenseFFConfig(32)
+    config = EncoderDecoderConfig(
+        vocab_size=400,
+        d_model=16,
+        encoder=StackConfig(1, attention, feed_forward),
+        decoder=StackConfig(
+            *(1, attention, feed_forward),
+            cross_attention=CrossAttentionConfig(n_heads=2),
+            residual="standard",
+        ),
+        copy=CopyConfig(d_key=8),
+        writing=WritingConfig(min_tokens=20, max_tokens=120, typical_words=30),
+    )
+    torch.manual_seed(1)
+    model = EncoderDecoder(config)
+    assert model.copy is not None
+    with torch.no_grad():
+        model.copy.gate.bias.fill_(-4.0)
+        model.copy.query.weight.mul_(8.0)
+    folder = tmp_path_factory.mktemp("writer")
+    save_checkpoint(folder, model, tiny_checkpoint / "tokenizer.model")
+    return folder
+
+
+@pytest.fixture
+def recite(monkeypatch: pytest.MonkeyPatch, tiny_writer: Path) -> Callable[[str], Any]:
+    """Makes every model that writes write a given text; returns what stands in for its decoder."""
+    from reciting import Reciting
+
+    from terraformer import writer
+    from terraformer.tokenizer import Tokenizer
+
+    def use(text: str) -> Reciting:
+        tokenizer = Tokenizer(tiny_writer / "tokenizer.model")
+        decoder = Reciting(tokenizer.encode(text), tokenizer.vocab_size)
+        monkeypatch.setattr(writer, "fast_or_plain", lambda *_: decoder)
+        return decoder
+
+    return use

@@ -10,8 +10,9 @@ from datasets import Dataset
 
 from finetune.gpu.recipe import Recipe
 from finetune.gpu.transfer import unpack
-from finetune.pack import PackOptions, pack
+from finetune.pack import PackOptions, folder_of, pack
 from finetune.prepare import prepare_missing
+from finetune.shards import Form
 
 N_PAPERS = 9
 
@@ -36,7 +37,9 @@ def prepare_papers(folder: Path, tokenizer: Path) -> Path:
         rows = Dataset.from_list([paper(number) for number in range(N_PAPERS)])
         rows.to_parquet(folder / f"{split}.parquet")
     examples = folder / "examples"
-    for form, output in (("articles", examples / "articles"), ("extract", examples)):
+    forms: list[Form] = ["articles", "extract", "rewrite"]
+    for form in forms:
+        output = folder_of(examples, form)
         prepare_missing(output, tokenizer, str(folder), n_processes=1, form=form)
     return examples
 
@@ -44,7 +47,7 @@ def prepare_papers(folder: Path, tokenizer: Path) -> Path:
 def carry_papers(folder: Path, tokenizer: Path) -> Path:
     """Prepares, packs and unpacks the papers; returns the folder of their shards."""
     examples = prepare_papers(folder, tokenizer)
-    pack(examples, tokenizer, folder / "pack", PackOptions(extract=True))
+    pack(examples, tokenizer, folder / "pack", PackOptions(extract=True, rewrite=True))
     unpack([folder / "pack" / "1"], folder / "data")
     return folder / "data"
 

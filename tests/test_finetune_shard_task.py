@@ -17,6 +17,7 @@ from terraformer.config import EncoderDecoderConfig, ModelConfig, TerraformerCon
 from terraformer.errors import DataError
 from terraformer.feed_forward_config import DenseFFConfig
 from terraformer.stack_config import StackConfig
+from terraformer.writing_config import WritingConfig
 
 STACK = StackConfig(1, FullAttentionConfig(2), DenseFFConfig(16), residual="standard")
 DECODER = StackConfig(
@@ -26,7 +27,7 @@ DECODER = StackConfig(
     cross_attention=CrossAttentionConfig(2),
     residual="standard",
 )
-WRITER = EncoderDecoderConfig(400, 8, STACK, DECODER)
+WRITER = EncoderDecoderConfig(400, 8, STACK, DECODER, writing=WritingConfig(n_extracted=40))
 PICKER = TerraformerConfig(vocab_size=400)
 
 
@@ -47,7 +48,7 @@ def assert_same(found: dict[str, Tensor], expected: dict[str, Tensor], **toleran
         torch.testing.assert_close(found[name], tensor, rtol=0, atol=tolerances.get(name, 0))
 
 
-@pytest.mark.parametrize("name", ["span-corruption", "gap-sentences", "abstract"])
+@pytest.mark.parametrize("name", ["span-corruption", "gap-sentences", "abstract", "rewrite"])
 def test_batches_are_those_of_training_from_prepared_papers(data: Path, name: str) -> None:
     task = new_task(data, name, TaskOptions(window=48))
     examples = data.parent / "examples"
@@ -74,6 +75,17 @@ def test_picking_follows_the_prepared_episodes(data: Path) -> None:
     assert_same(batch, task[BatchKey(0, 0, (1, 4))])
     others = [task[BatchKey(0, number, (8, 7))]["picks"] for number in range(8)]
     assert any(not torch.equal(others[0], other) for other in others)
+
+
+def test_validation_rewrites_what_the_extractor_picks(data: Path) -> None:
+    files = present_shards(data, "articles", "validation")
+    task = SHARD_TASKS["rewrite"](data, files, WRITER, TaskOptions())
+    usual = TASKS["rewrite"](DataOptions(data.parent / "examples")).load(WRITER)
+    place = [row["id"] for row in usual.validation].index(task.articles.names[5])
+    for epoch in range(4):
+        found = task[BatchKey(epoch, 0, (5,))]
+        assert_same(found, usual.collate([usual.validation[place]]))
+    assert found["source_mask"].sum() <= 41
 
 
 def test_long_papers_and_those_of_one_sentence_are_left_out(data: Path) -> None:

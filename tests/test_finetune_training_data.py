@@ -147,4 +147,6 @@ def test_a_trial_keeps_its_papers_apart(tmp_path: Path) -> None:
         tmp_path / "articles",
         tmp_path / "first-7",
         tmp_path / "first-7" / "articles",
+        tmp_path / "rewrite",
+        tmp_path / "first-7" / "rewrite",
     }

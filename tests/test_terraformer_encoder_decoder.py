@@ -27,7 +27,13 @@ from terraformer.position_config import (
     LearnedPositionsConfig,
     SinusoidalPositionsConfig,
 )
-from terraformer.stack_config import DenseHeadConfig, SparseHeadConfig, SRUConfig, StackConfig
+from terraformer.stack_config import (
+    CopyConfig,
+    DenseHeadConfig,
+    SparseHeadConfig,
+    SRUConfig,
+    StackConfig,
+)
 
 SPARSE = SparseFFConfig(d_ff=32, block_size=4, d_lowrank=4)
 QKV = ConvolutionalQKVConfig(n_modules=4)
@@ -70,6 +76,14 @@ CONFIGS = {
         TERRAFORMER,
         encoder=STANDARD,
         decoder=replace(STANDARD, cross_attention=CrossAttentionConfig(n_heads=2)),
+    ),
+    "terraformer-copy": replace(TERRAFORMER, copy=CopyConfig(d_key=8)),
+    "cross-attention-copy": replace(
+        TERRAFORMER,
+        encoder=STANDARD,
+        decoder=replace(STANDARD, cross_attention=CrossAttentionConfig(n_heads=2)),
+        copy=CopyConfig(d_key=8),
+        head=DenseHeadConfig(),
     ),
     "reversible-encoder-cross-attention": replace(
         TERRAFORMER,
@@ -161,14 +175,51 @@ def test_one_batch_is_learned() -> None:
     assert losses[-1] < 0.3 * losses[0]
 
 
+def test_copying_is_learned_where_there_is_a_path_for_it() -> None:
+    feed_forward = DenseFFConfig(d_ff=64)
+    config = EncoderDecoderConfig(
+        vocab_size=200,
+        d_model=32,
+        encoder=StackConfig(
+            1, LocalAttentionConfig(n_heads=2, chunk_len=8, rotary=True), feed_forward
+        ),
+        decoder=StackConfig(
+            *(1, FullAttentionConfig(n_heads=2, rotary=True), feed_forward),
+            cross_attention=CrossAttentionConfig(n_heads=2),
+            residual="standard",
+        ),
+        copy=CopyConfig(d_key=16),
+        dropout=0.0,
+    )
+    model = EncoderDecoder(config)
+    optimizer = torch.optim.Adam(model.parameters(), lr=5e-3)
+
+    def batch(n_texts: int) -> tuple[Tensor, Tensor]:
+        """Sources of 12 tokens, and the three that follow a marker."""
+        source, marker = torch.randint(4, 200, (n_texts, 12)), torch.randint(8, (n_texts, 1))
+        source.scatter_(1, marker, 3)
+        return source, source.gather(1, marker + torch.arange(1, 4))
+
+    for _ in range(150):
+        loss = model.loss(*batch(16))
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    # Any token of the source would cost log(12) = 2.5 nats, any of the vocabulary 5.3.
+    assert model.eval().loss(*batch(200)) < 1.6
+
+
 def test_decoding_several_documents_that_are_joined_says_what_to_do() -> None:
     model = EncoderDecoder(TERRAFORMER).eval()
     with pytest.raises(ValueError, match=r"2 documents: a decoder that joins .* one at a time"):
         model.begin(torch.ones(2, 4, dtype=torch.long))
 
 
-def test_decoders_with_cross_attention_take_batches(assert_near: Callable[..., None]) -> None:
-    model = EncoderDecoder(CONFIGS["cross-attention"]).eval()
+@pytest.mark.parametrize("name", ["cross-attention", "cross-attention-copy"])
+def test_decoders_with_cross_attention_take_batches(
+    name: str, assert_near: Callable[..., None]
+) -> None:
+    model = EncoderDecoder(CONFIGS[name]).eval()
     source, target, source_mask, _ = _batch()
     logits = model.logits(source, target, source_mask).detach()
     out, state = model.begin(source, source_mask)

@@ -3,7 +3,9 @@ from __future__ import annotations
 import dataclasses
 import logging
 from collections.abc import Callable
+from copy import deepcopy
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
@@ -43,6 +45,7 @@ from terraformer.position_config import (
 )
 from terraformer.preset import preset
 from terraformer.stack_config import (
+    CopyConfig,
     LowRankHeadConfig,
     SparseHeadConfig,
     SRUConfig,
@@ -216,6 +219,13 @@ ENCODER_DECODERS = {
         encoder=replace(ENCODER, residual="reversible"),
         decoder=replace(SCALING.decoder, residual="reversible", sru=SRUConfig(1, 9)),
     ),
+    "cross-copy": replace(TRANSFORMER, copy=CopyConfig(d_key=20)),
+    "joined-copy": replace(
+        TRANSFORMER,
+        encoder=replace(ENCODER, residual="reversible"),
+        decoder=replace(SCALING.decoder, residual="reversible"),
+        copy=CopyConfig(d_key=20),
+    ),
     "joined-mean": replace(
         TRANSFORMER,
         decoder=replace(SCALING.decoder, residual="reversible", n_attention=2),
@@ -227,7 +237,7 @@ ENCODER_DECODERS = {
 @pytest.mark.parametrize(
     ("name", "n_real"),
     [(name, n) for name in ENCODER_DECODERS for n in (20, 13, 1)]
-    + [("cross", 0), ("cross-sparse", 0)],
+    + [("cross", 0), ("cross-sparse", 0), ("cross-copy", 0)],
 )
 def test_steps_are_those_of_the_encoder_decoder(
     name: str, n_real: int, assert_near: Callable[..., None]
@@ -254,6 +264,25 @@ def test_threads_share_a_step(n_threads: int, name: str, assert_near: Callable[.
     model = randomized(LanguageModel(CONFIGS[name]))
     prompt = torch.randint(52, (1, 3))
     assert_near(decode(FastDecoder.of(model, n_threads), prompt), decode(model, prompt))
+
+
+@pytest.mark.parametrize("fast", [True, False], ids=["fast", "plain"])
+@pytest.mark.parametrize("name", ["cross-copy", "joined-copy"])
+def test_a_copied_state_goes_its_own_way(
+    name: str, fast: bool, assert_near: Callable[..., None]
+) -> None:
+    model = randomized(EncoderDecoder(ENCODER_DECODERS[name]))
+    decoder: Any = FastDecoder.of(model) if fast else model
+    source, ids = torch.randint(52, (1, 20)), torch.randint(52, (2, 21))
+    ids[:, 0] = 3
+    expected = model.logits(source.expand(2, -1), ids).detach()
+    _, state = decoder.begin(source)
+    _, state = decoder.step(ids[:1, 0], state)
+    states = [state, deepcopy(state)]
+    for t in range(1, 20):
+        for i in range(2):
+            logits, states[i] = decoder.step(ids[i : i + 1, t], states[i])
+            assert_near(logits[0], expected[i, t + 1])
 
 
 def test_a_text_may_start_without_a_prompt(assert_near: Callable[..., None]) -> None:

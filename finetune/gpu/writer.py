@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -18,66 +17,45 @@ from finetune.token_objective import article_and_abstract, collate_pairs
 from terraformer.checkpoint import load_model
 from terraformer.encoder_decoder import EncoderDecoder
 from terraformer.errors import CheckpointError
-from terraformer.tokenizer import EOS_ID
+from terraformer.generation import FreeEnding, WritingRules
+from terraformer.repetition import TrigramBlock
 
 _LOG = logging.getLogger(__name__)
 
 
-class TrigramBlock:
-    """Which pieces would repeat a trigram of their text, for several texts at once.
-
-    Args:
-        n_texts: Texts.
-    """
-
-    def __init__(self, n_texts: int) -> None:
-        self._texts: list[list[int]] = [[] for _ in range(n_texts)]
-        self._followed = [defaultdict[tuple[int, ...], set[int]](set) for _ in range(n_texts)]
-
-    def add(self, ids: list[int]) -> None:
-        """Appends a piece to each text."""
-        for text, followed, item in zip(self._texts, self._followed, ids, strict=True):
-            if len(text) > 1:
-                followed[tuple(text[-2:])].add(item)
-            text.append(item)
-
-    def block(self, logits: Tensor) -> None:
-        """Sets the logits [B, V] of pieces that would repeat a trigram to minus infinity."""
-        for row, (text, followed) in enumerate(zip(self._texts, self._followed, strict=True)):
-            repeated = followed.get(tuple(text[-2:]), ()) if len(text) > 1 else ()
-            if repeated:
-                logits[row, list(repeated)] = -torch.inf
-
-
 @torch.no_grad()
 def write_greedily(
-    model: EncoderDecoder, source_ids: Tensor, source_mask: Tensor, max_tokens: int
+    model: EncoderDecoder, source_ids: Tensor, source_mask: Tensor, rules: WritingRules
 ) -> list[list[int]]:
-    """Writes the likeliest next piece again and again, but no trigram of a text twice.
+    """Writes the likeliest next piece that may follow, again and again, for several texts.
 
     Args:
         model: In evaluation.
         source_ids: [B, S], int64; B is 1 where the decoder joins source and target.
         source_mask: [B, S], True for real tokens, padding at the end.
-        max_tokens: Longest text.
+        rules: What each text must obey.
     Returns:
         Ids of each text, without end-of-sequence.
     """
     logits, state = model.begin(source_ids, source_mask)
-    block = TrigramBlock(len(source_ids))
     texts: list[list[int]] = [[] for _ in source_ids]
+    blocks = [rules.new_block() if rules.new_block else None for _ in texts]
     open_texts = set(range(len(texts)))
-    for _ in range(max_tokens):
-        logits = logits.float()
-        block.block(logits)
-        chosen = logits.argmax(dim=-1)
-        ids = chosen.tolist()
-        block.add(ids)
-        for row in list(open_texts):
-            if ids[row] == EOS_ID:
+    for _ in range(rules.max_tokens):
+        allowed = [
+            rules.allowed(row, text, block)
+            for row, text, block in zip(logits, texts, blocks, strict=True)
+        ]
+        chosen = torch.stack(allowed).argmax(dim=-1)
+        for row, token in enumerate(chosen.tolist()):
+            if row in open_texts and rules.ending.ends(texts[row], token):
                 open_texts.remove(row)
-            else:
-                texts[row].append(ids[row])
+            if row not in open_texts:
+                continue
+            texts[row].append(token)
+            block = blocks[row]
+            if block is not None:
+                block.add(token)
         if not open_texts:
             break
         logits, state = model.step(chosen, state)
@@ -114,12 +92,16 @@ def write_abstracts(
             f"the model in {checkpoint} is a {type(model).__name__}, not a writer"
         )
     model.to(device)
+    rules = WritingRules(
+        *(FreeEnding(), max_tokens),
+        lambda: TrigramBlock(tokenizer.starts_word, tokenizer.begins_number),
+    )
     articles = load_articles(data, present_shards(data, "articles", "validation"))
     for rows in _batches(articles, n_papers, 0 if model.joins else batch_tokens):
         batch = collate_pairs([article_and_abstract(row) for row in rows])
         source_ids, source_mask = (batch[n].to(device) for n in ("source_ids", "source_mask"))
         with torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda"):
-            texts = write_greedily(model, source_ids, source_mask, max_tokens)
+            texts = write_greedily(model, source_ids, source_mask, rules)
         for row, text in zip(rows, texts, strict=True):
             yield {
                 "id": row["id"],

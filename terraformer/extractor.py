@@ -1,0 +1,84 @@
+"""Summaries of sentences that are picked from the document."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from terraformer.batch import SourceArrays, collate
+from terraformer.decoding import iterate_picks, pick_sentences
+from terraformer.document import Document
+from terraformer.memory import apply_plan, plan_memory
+from terraformer.model import Source, Terraformer
+from terraformer.similarity import tf_idf
+from terraformer.summary import (
+    Progress,
+    SourceSentence,
+    Summary,
+    SummaryOptions,
+    SummarySentence,
+)
+from terraformer.tokenizer import Tokenizer
+
+
+class Extractor:
+    """Picks the sentences of a document that say most.
+
+    Args:
+        model: In evaluation.
+        tokenizer: Of the model.
+        memory: Budget in bytes for the whole process; None sets no limit.
+    """
+
+    def __init__(self, model: Terraformer, tokenizer: Tokenizer, memory: int | None = None) -> None:
+        self.model = model
+        self.tokenizer = tokenizer
+        self.memory = memory
+
+    def summarize(self, document: Document, options: SummaryOptions, report: Progress) -> Summary:
+        """Makes a summary of picked sentences.
+
+        Raises:
+            MemoryBudgetError: if the document does not fit the memory budget.
+        """
+        report("reading the sentences", 0, 3)
+        source = self._read(document)
+        report("encoding", 1, 3)
+        vectors = tf_idf([sentence.text for sentence in document.sentences])
+        picks = pick_sentences(self.model, source, vectors, options.length)
+        report("picking sentences", 3, 3)
+        if options.order == "document":
+            picks = sorted(picks)
+        return Summary(
+            title=document.title,
+            sentences=tuple(
+                SummarySentence.of(
+                    document.sentences[index].text, [SourceSentence.of(document, index)]
+                )
+                for index in picks
+            ),
+            notes=document.notes,
+        )
+
+    def rank(self, document: Document) -> Iterator[int]:
+        """Yields sentences of a document, the most wanted first, until none is left.
+
+        Raises:
+            MemoryBudgetError: if the document does not fit the memory budget.
+        """
+        source = self._read(document)
+        vectors = tf_idf([sentence.text for sentence in document.sentences])
+        for pick in iterate_picks(self.model, source, vectors):
+            yield pick.sentence
+
+    def _read(self, document: Document) -> Source:
+        source = collate([SourceArrays.of(document, self.tokenizer)])
+        device = self.model.start.device
+        plan = plan_memory(
+            self.model.config,
+            source.ids.shape[1],
+            source.n_words.shape[1],
+            self.memory,
+            device=device,
+        )
+        apply_plan(plan, self.model)
+        return Source(*(item.to(device) for item in source))

@@ -1,0 +1,134 @@
+"""Summaries that are written, each sentence held against the document."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from functools import cached_property
+
+import torch
+
+from terraformer.decoding import LONG, SHORT
+from terraformer.document import Document
+from terraformer.draft import Check, Draft
+from terraformer.encoder_decoder import EncoderDecoder
+from terraformer.extractor import Extractor
+from terraformer.fast_decoding import fast_or_plain
+from terraformer.generation import Decoder, FreeEnding, WritingRules, iterate_tokens
+from terraformer.length_goal import LengthGoal
+from terraformer.memory import apply_plan, plan_writing
+from terraformer.position_config import n_positions
+from terraformer.repetition import TrigramBlock
+from terraformer.summary import (
+    Progress,
+    Summary,
+    SummaryOptions,
+    Written,
+)
+from terraformer.tokenizer import Tokenizer
+from terraformer.writer_source import WriterSource, extracted_source, whole_source
+from terraformer.writing_config import WritingConfig
+from terraformer.written_text import iterate_words
+
+
+class Writer:
+    """Writes summaries.
+
+    Args:
+        model: In evaluation.
+        tokenizer: Of the model.
+        extractor: Returns what picks the sentences that a rewriting model reads.
+        memory: Budget in bytes for the whole process; None sets no limit.
+    """
+
+    def __init__(
+        self,
+        model: EncoderDecoder,
+        tokenizer: Tokenizer,
+        extractor: Callable[[], Extractor],
+        memory: int | None = None,
+    ) -> None:
+        self.model = model
+        self.tokenizer = tokenizer
+        self.memory = memory
+        self._extractor = extractor
+
+    def summarize(
+        self,
+        document: Document,
+        options: SummaryOptions,
+        report: Progress,
+        written: Written | None = None,
+    ) -> Summary:
+        """Writes a summary.
+
+        Args:
+            document: What is summarized.
+            options: Length, strictness and settings of writing.
+            report: Called as the work goes on.
+            written: Called with the text as it is written, and with each complete sentence; what it
+                is told, joined, is the summary's text.
+        Raises:
+            MemoryBudgetError: if source and summary do not fit the memory budget.
+        """
+        config = options.writing or self.model.config.writing
+        report("reading the document", 0, 3)
+        source = self.source(document, config)
+        check = Check(document)
+        rules = self._rules(options, config, check)
+        n_target = rules.max_tokens * config.beam_size
+        plan = plan_writing(self.model.config, source.ids.shape[1], n_target, self.memory)
+        apply_plan(plan, self.model)
+        report("writing", 1, 3)
+        draft = Draft(check, options.strict, written)
+        finished = draft.write(self._words(source, config, rules, draft))
+        report("writing", 3, 3)
+        notes = [*document.notes, *source.notes, *draft.notes]
+        if not finished:
+            notes.append(
+                f"the summary was broken off after {rules.max_tokens:,} tokens, without an end"
+            )
+        return Summary(document.title, tuple(draft.sentences), tuple(notes), "abstract")
+
+    def source(self, document: Document, config: WritingConfig) -> WriterSource:
+        """Returns what the model reads of a document."""
+        positions = n_positions(self.model.config.source_positions)
+        limits = [limit for limit in (positions, config.max_source) if limit is not None]
+        limit = min(limits, default=None)
+        tokenized = self.tokenizer.encode_document(document)
+        if config.n_extracted is None:
+            return whole_source(document, tokenized, limit)
+        n_tokens = config.n_extracted if limit is None else min(config.n_extracted, limit - 1)
+        return extracted_source(tokenized, self._extractor().rank(document), n_tokens)
+
+    def _words(
+        self, source: WriterSource, config: WritingConfig, rules: WritingRules, draft: Draft
+    ) -> Iterator[str]:
+        def tokens() -> Iterator[int]:
+            draft.finished = yield from iterate_tokens(self._decoder, source.ids, config, rules)
+
+        return iterate_words(tokens(), self.tokenizer)
+
+    def _rules(self, options: SummaryOptions, config: WritingConfig, check: Check) -> WritingRules:
+        if options.length == "normal":
+            ending, max_tokens = FreeEnding(max(1, config.min_tokens)), config.max_tokens
+        else:
+            n_words = options.length
+            if not isinstance(n_words, int):
+                n_words = round(config.typical_words * (SHORT if n_words == "short" else LONG))
+            count = check.count_supported if options.strict else None
+            ending = LengthGoal(n_words, self.tokenizer, count)
+            max_tokens = ending.max_tokens
+        positions = n_positions(self.model.config.target_positions)
+        if positions is not None:
+            max_tokens = min(max_tokens, positions - 1)  # the first is the start of the text
+        if not config.block_trigrams:
+            return WritingRules(ending, max_tokens)
+        tokenizer = self.tokenizer
+        return WritingRules(
+            *(ending, max_tokens),
+            lambda: TrigramBlock(tokenizer.starts_word, tokenizer.begins_number),
+        )
+
+    @cached_property
+    def _decoder(self) -> Decoder:
+        return fast_or_plain(self.model, torch.get_num_threads())

@@ -1,0 +1,105 @@
+"""What a writing model reads of a document, and what of it is left unread."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from terraformer.tokenizer import EOS_ID, TokenizedDocument
+
+if TYPE_CHECKING:
+    from terraformer.document import Document
+
+
+@dataclass(frozen=True)
+class WriterSource:
+    """The source of a written summary.
+
+    Attributes:
+        ids: [1, S], int64, end-of-sequence last, as in training.
+        notes: What of the document is not in it.
+    """
+
+    ids: Tensor
+    notes: tuple[str, ...] = ()
+
+
+def whole_source(
+    document: Document, tokenized: TokenizedDocument, limit: int | None
+) -> WriterSource:
+    """Returns all of a document or, where that is longer than `limit`, its first sentences.
+
+    Args:
+        document: What is summarized.
+        tokenized: Its tokens.
+        limit: Most tokens, end-of-sequence among them; None for any number.
+    """
+    if limit is None or len(tokenized.ids) < limit:
+        return _source(tokenized)
+    read = tokenized.first(limit - 1)
+    n_read = int(read.sentence_of_token.max(initial=-1)) + 1
+    return _source(read, (_unread(document, n_read, limit),))
+
+
+def extracted_source(
+    tokenized: TokenizedDocument, ranking: Iterable[int], n_tokens: int
+) -> WriterSource:
+    """Returns the sentences of a document that are ranked first, in reading order.
+
+    Args:
+        tokenized: The document's tokens.
+        ranking: Its sentences, the most wanted first.
+        n_tokens: Most tokens of them together; of a first one that is longer, a part is read.
+    """
+    return _source(tokenized.only(choose_extract(tokenized, ranking, n_tokens)).first(n_tokens))
+
+
+def choose_extract(
+    tokenized: TokenizedDocument, ranking: Iterable[int], n_tokens: int
+) -> list[int]:
+    """Returns the sentences that are ranked first, up to the one that would be too much.
+
+    Args:
+        tokenized: The document's tokens.
+        ranking: Its sentences, the most wanted first.
+        n_tokens: Most tokens of them together; the first is taken even if it is longer.
+    """
+    lengths = np.bincount(tokenized.sentence_of_token[tokenized.sentence_of_token >= 0])
+    chosen: list[int] = []
+    total = 0
+    for sentence in ranking:
+        total += int(lengths[sentence])
+        if chosen and total > n_tokens:
+            break
+        chosen.append(sentence)
+    return chosen
+
+
+def _source(tokenized: TokenizedDocument, notes: tuple[str, ...] = ()) -> WriterSource:
+    ids = np.append(tokenized.ids.astype(np.int64), EOS_ID)
+    return WriterSource(torch.from_numpy(ids)[None], notes)
+
+
+def _unread(document: Document, n_read: int, limit: int) -> str:
+    """Says which part of a document comes after its first `n_read` sentences."""
+    sentences = document.sentences
+    rest = sentences[min(n_read, len(sentences) - 1) :]
+    first, last = rest[0], rest[-1]
+    if first.page is not None and last.page is not None:
+        pages = f"page {last.page} was"
+        if first.page != last.page:
+            pages = f"pages {first.page}–{last.page} were"
+        what = f"{pages} not read, or only in part"
+    else:
+        heading = document.sections[first.section].heading
+        what = f"the text from within “{heading}” on" if heading else "the end of the text"
+        what += " was not read"
+    return (
+        f"{what}: the model reads {limit:,} tokens at most, here {n_read:,} of "
+        f"{len(sentences):,} sentences; --mode extract reads all"
+    )
