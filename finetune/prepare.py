@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from datasets import Dataset, Features, List, Value, load_dataset
 from numpy.typing import NDArray
 from pyarrow import compute
@@ -100,11 +101,19 @@ def prepare(
 ) -> None:
     """Writes the examples of `rows` to the Parquet file `output`, whole or not at all."""
     columns, to_row = FORMS[form]
+    has_workers = n_processes > 1
+
+    def prepared(row: dict[str, Any]) -> dict[str, Any]:
+        if has_workers:
+            # Forked, a worker would wait for threads that PyTorch has in this process alone.
+            torch.set_num_threads(1)
+        return to_row(row, _tokenizer(tokenizer_path))
+
     examples = rows.map(
-        lambda row: to_row(row, _tokenizer(tokenizer_path)),
+        prepared,
         remove_columns=rows.column_names,
         features=columns,
-        num_proc=n_processes,
+        num_proc=n_processes if has_workers else None,
         desc=f"preparing {output.stem}",
         writer_batch_size=200,
     )

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from datasets import Dataset, load_dataset
 
 from finetune import prepare as module
@@ -82,3 +83,10 @@ def test_a_split_is_written_whole_and_then_left_alone(
 def test_no_papers_is_an_error(tokenizer_path: Path, tmp_path: Path) -> None:
     with pytest.raises(DataError, match="named by --data"):
         prepare_missing(tmp_path / "examples", tokenizer_path, str(tmp_path), n_processes=1)
+
+
+def test_workers_need_no_threads_of_this_process(tokenizer_path: Path, papers: Path) -> None:
+    torch.randn(600, 600) @ torch.randn(600, 600)  # on several threads, which a fork leaves behind
+    prepare_missing(papers / "out", tokenizer_path, str(papers), n_processes=2, form="rewrite")
+    rankings = load_dataset("parquet", data_files=str(papers / "out" / "train.parquet"))["train"]
+    assert [len(ranking) > 0 for ranking in rankings["ranking"]] == [True, False, True]
