@@ -10,7 +10,7 @@ from finetune.span_corruption import TokenPair
 from terraformer.tokenizer import EOS_ID, TokenizedDocument
 from terraformer.writer_source import choose_extract
 
-MAX_EXTRACTED = 2048
+MAX_EXTRACTED = 1024
 """Most tokens that are ranked in each paper, and so the most that a model can be given."""
 
 

@@ -25,7 +25,8 @@ class Foresight(NamedTuple):
 
     Attributes:
         states: [B, T, D]; position t knows the source and the target's tokens before it.
-        source: What a copy path needs of the source; None without one.
+        source: What a copy path needs of the source, as it is looked at along the target; None
+            without one.
     """
 
     states: Tensor
@@ -106,14 +107,16 @@ class EncoderDecoder(nn.Module):
     ) -> Foresight:
         """As `forward`, with what a copy path needs of the source."""
         source = self.encode(source_ids, source_mask)
-        target = self._embed(shift_right(target_ids), self.target_positions, 0)
+        read_ids = shift_right(target_ids)
+        target = self._embed(read_ids, self.target_positions, 0)
         if isinstance(self.decoder, ResidualStack):
             out = self.decoder(target, target_mask, Memory(source[0], source_mask))
         else:
             joined = Joined.of(_mask(source_ids, source_mask), _mask(target_ids, target_mask))
             x1, x2 = (joined.join(stream, target) for stream in source)
             out = joined.second(mean(self.decoder.streams(x1, x2, joined.mask)))
-        return Foresight(self.norm(out), self._copy_source(source, source_ids, source_mask))
+        copied = self._copy_source(source, source_ids, source_mask)
+        return Foresight(self.norm(out), copied and copied.along(read_ids))
 
     def logits(
         self,
@@ -191,8 +194,9 @@ class EncoderDecoder(nn.Module):
         x_t = self._embed(ids_t[:, None], self.target_positions, state.position)[:, 0]
         out, layers = self.decoder.step(x_t, state.layers)
         state_t = self.norm(out)
-        logits = self._mixed(self.head(state_t)[:, None], state_t[:, None], state.source)[:, 0]
-        return logits, TokenState(state.position + 1, layers, state.source)
+        source = state.source and state.source.after(ids_t)
+        logits = self._mixed(self.head(state_t)[:, None], state_t[:, None], source)[:, 0]
+        return logits, TokenState(state.position + 1, layers, source)
 
     def _copy_source(self, streams: Streams, ids: Tensor, mask: Tensor | None) -> CopySource | None:
         return None if self.copy is None else self.copy.read(mean(streams), ids, mask)

@@ -134,6 +134,7 @@ class FastDecoder:
         )
         state.position += 1
         state.length += 1
+        state.source = state.source and state.source.after(ids_t)
         return self._mixed(logits, state), state
 
     def take_over(self, state: TokenState) -> FastState:

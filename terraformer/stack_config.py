@@ -105,6 +105,9 @@ class CopyConfig:
 
     Attributes:
         d_key: Width of its queries and keys.
+        run_len: Most tokens before a place of the source that are held against those written last;
+            0 leaves the place to attention alone.
     """
 
     d_key: int = 64
+    run_len: int = 0

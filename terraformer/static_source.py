@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from torch import Tensor
+
 from terraformer.copy_head import CopySource
 
 
@@ -21,7 +23,12 @@ class StaticSource:
             source.keys.new_zeros(n_texts, room, width),
             source.ids.new_zeros(n_texts, room),
             source.mask.new_zeros(n_texts, room),
+            source.last.clone(),
         )
+
+    def read(self, ids_t: Tensor) -> None:
+        """Looks at the source after one more token, [B], int64."""
+        self.source.last.copy_(self.source.after(ids_t).last)
 
     def fill(self, source: CopySource) -> None:
         """Takes over a source."""

@@ -85,6 +85,8 @@ class StaticStep:
     def run(self) -> None:
         """Reads `ids`: writes logits and caches, chooses the next token, and goes on by one."""
         self.read.index_copy_(1, self._clock.position, self.ids[:, None])
+        if self._source is not None:
+            self._source.read(self.ids)
         self.logits.copy_(self._logits(self._model.norm(self._through_layers(self._embed()))))
         self.ids.copy_(self._draw(self.logits))
         for count in self._clock:

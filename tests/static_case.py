@@ -68,7 +68,7 @@ CONFIGS = {
     ),
     "joined": _encoder_decoder(
         StackConfig(1, replace(HASHED, qkv=CONVOLUTIONAL), SPARSE, SRU, n_attention=2),
-        copy=CopyConfig(d_key=8),
+        copy=CopyConfig(d_key=8, run_len=2),
     ),
     "cross": _encoder_decoder(
         replace(SPARSE_STACK, cross_attention=CrossAttentionConfig(4, n_modules=4)),

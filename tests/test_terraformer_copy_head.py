@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from terraformer.config import EncoderDecoderConfig, model_config_from_dict
 from terraformer.copy_head import CopyHead, CopySource
+from terraformer.language_model import shift_right
 from terraformer.preset import preset
 from terraformer.stack_config import CopyConfig
 from terraformer.vocabulary_head import build_head
@@ -16,8 +17,11 @@ from terraformer.vocabulary_head import build_head
 D, V = 8, 12
 
 
-def new_head() -> CopyHead:
-    return CopyHead(CopyConfig(d_key=4), D, 1e-6)
+def new_head(run_len: int = 0) -> CopyHead:
+    head = CopyHead(CopyConfig(d_key=4, run_len=run_len), D, 1e-6)
+    if run_len:
+        nn.init.normal_(head.run_gates)
+    return head
 
 
 def batch() -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
@@ -28,48 +32,68 @@ def batch() -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
     return torch.randn(2, 6, D), ids, mask, torch.randn(2, 4, D), targets
 
 
-def plain_mixture(head: CopyHead, logits: Tensor, states: Tensor, source: CopySource) -> Tensor:
+def plain_mixture(
+    head: CopyHead, logits: Tensor, states: Tensor, source: CopySource, targets: Tensor
+) -> Tensor:
     """p = g p_vocabulary + (1 - g) p_copy, token by token, as the equation says."""
     rows = []
     for b, row in enumerate(states):
         real = source.mask[b]
+        ids, read = source.ids[b, real].tolist(), [0, *targets[b].tolist()]
         scores = head.query(row) @ source.keys[b, real].T / source.keys.shape[-1] ** 0.5
+        gate = head.gate(row)
+        for n in range(1, head.run_len + 1):
+            follows = torch.tensor(
+                [
+                    [
+                        n <= min(j, t + 1) and ids[j - n : j] == read[t + 1 - n : t + 1]
+                        for j in range(len(ids))
+                    ]
+                    for t in range(len(row))
+                ]
+            )
+            scores = scores + head.run_scores[n - 1] * follows
+            gate = gate - head.run_gates[n - 1] * follows.any(dim=-1, keepdim=True)
         attention = scores.softmax(dim=-1)
         copied = torch.stack(
             [attention[:, source.ids[b, real] == token].sum(dim=-1) for token in range(V)], dim=-1
         )
-        gate = head.gate(row).sigmoid()
-        rows.append(gate * logits[b].softmax(dim=-1) + (1 - gate) * copied)
+        rows.append(gate.sigmoid() * logits[b].softmax(dim=-1) + (-gate).sigmoid() * copied)
     return torch.stack(rows)
 
 
-def test_the_mixture_is_that_of_the_equation(assert_near: Callable[..., None]) -> None:
-    head, loss_layer = new_head(), nn.Linear(D, V)
-    encoded, ids, mask, states, _ = batch()
-    source = head.read(encoded, ids, mask)
+@pytest.mark.parametrize("run_len", [0, 1, 3])
+def test_the_mixture_is_that_of_the_equation(
+    run_len: int, assert_near: Callable[..., None]
+) -> None:
+    head, loss_layer = new_head(run_len), nn.Linear(D, V)
+    encoded, ids, mask, states, targets = batch()
+    source = head.read(encoded, ids, mask).along(shift_right(targets))
     logits = loss_layer(states)
     mixed = head.mix(logits, states, source)
-    assert_near(mixed.exp(), plain_mixture(head, logits, states, source))
+    assert_near(mixed.exp(), plain_mixture(head, logits, states, source, targets))
     assert_near(mixed.exp().sum(dim=-1), torch.ones(2, 4))
 
 
+@pytest.mark.parametrize("run_len", [0, 2])
 @pytest.mark.parametrize("chunk_len", [1, 3, None])
 @pytest.mark.parametrize("kind", ["dense", "low-rank"])
 def test_the_loss_and_its_gradients_are_those_of_the_mixture(
-    kind: str, chunk_len: int | None, assert_near: Callable[..., None]
+    kind: str, chunk_len: int | None, run_len: int, assert_near: Callable[..., None]
 ) -> None:
     from terraformer.stack_config import DenseHeadConfig, LowRankHeadConfig
 
     config = DenseHeadConfig() if kind == "dense" else LowRankHeadConfig(3)
-    head, loss_layer = new_head(), build_head(config, D, V)
+    head, loss_layer = new_head(run_len), build_head(config, D, V)
     encoded, ids, mask, states, targets = batch()
     target_mask = torch.tensor([[True] * 4, [True] * 3 + [False]])
     encoded.requires_grad_(), states.requires_grad_()
     inputs = [encoded, states, *head.parameters(), *loss_layer.parameters()]
 
-    source = head.read(encoded, ids, mask)
+    source = head.read(encoded, ids, mask).along(shift_right(targets))
     total, count = head.loss_sum(loss_layer, states, targets, target_mask, source, chunk_len)
-    chosen = plain_mixture(head, loss_layer(states), states, source).gather(2, targets[..., None])
+    mixture = plain_mixture(head, loss_layer(states), states, source, targets)
+    chosen = mixture.gather(2, targets[..., None])
     plain = -chosen[..., 0].log()[target_mask].sum()
     assert count == 7
     assert_near(total, plain)
@@ -81,6 +105,18 @@ def test_the_loss_and_its_gradients_are_those_of_the_mixture(
             strict=True,
         ):
             assert_near(actual, expected, grad=True)
+
+
+@pytest.mark.parametrize("run_len", [0, 1, 3])
+def test_looking_token_by_token_is_looking_along(run_len: int) -> None:
+    head = new_head(run_len)
+    encoded, ids, mask, _, targets = batch()
+    step = source = head.read(encoded, ids, mask)
+    read_ids = shift_right(targets)
+    along = source.along(read_ids).last
+    for t, ids_t in enumerate(read_ids.T):
+        step = step.after(ids_t)
+        assert torch.equal(step.last[:, 0], along[:, t])
 
 
 def test_what_cannot_be_copied_and_gates_that_are_shut_stay_finite() -> None:

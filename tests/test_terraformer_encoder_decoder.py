@@ -77,7 +77,7 @@ CONFIGS = {
         encoder=STANDARD,
         decoder=replace(STANDARD, cross_attention=CrossAttentionConfig(n_heads=2)),
     ),
-    "terraformer-copy": replace(TERRAFORMER, copy=CopyConfig(d_key=8)),
+    "terraformer-copy": replace(TERRAFORMER, copy=CopyConfig(d_key=8, run_len=2)),
     "cross-attention-copy": replace(
         TERRAFORMER,
         encoder=STANDARD,

@@ -219,7 +219,7 @@ ENCODER_DECODERS = {
         encoder=replace(ENCODER, residual="reversible"),
         decoder=replace(SCALING.decoder, residual="reversible", sru=SRUConfig(1, 9)),
     ),
-    "cross-copy": replace(TRANSFORMER, copy=CopyConfig(d_key=20)),
+    "cross-copy": replace(TRANSFORMER, copy=CopyConfig(d_key=20, run_len=2)),
     "joined-copy": replace(
         TRANSFORMER,
         encoder=replace(ENCODER, residual="reversible"),

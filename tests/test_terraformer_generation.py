@@ -27,7 +27,7 @@ CROSS = EncoderDecoderConfig(
     d_model=8,
     encoder=ENCODER,
     decoder=replace(ENCODER, cross_attention=CrossAttentionConfig(n_heads=2), residual="standard"),
-    copy=CopyConfig(d_key=4),
+    copy=CopyConfig(d_key=4, run_len=1),
 )
 MODELS = {"cross": CROSS, "joined": replace(CROSS, decoder=ENCODER)}
 SOURCE = torch.tensor([[2, 3, 4, 3]])
