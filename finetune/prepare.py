@@ -27,7 +27,8 @@ from finetune.data import find_split, group_of, to_document
 from finetune.oracle import beam_episodes
 from finetune.rewrite import REWRITE_COLUMNS, to_rewrite
 from terraformer.errors import DataError, DocumentError
-from terraformer.features import selectable_sentences, sentence_features
+from terraformer.features import sentence_features
+from terraformer.selectable import selectable_sentences
 from terraformer.tokenizer import Tokenizer
 
 SPLITS = ("validation", "train")  # those that training reads

@@ -14,7 +14,7 @@ from finetune.rewrite_pair import MAX_EXTRACTED
 from terraformer.checkpoint import load_checkpoint
 from terraformer.errors import DocumentError
 from terraformer.extractor import Extractor
-from terraformer.features import selectable_sentences
+from terraformer.selectable import selectable_sentences
 from terraformer.tokenizer import TokenizedDocument, Tokenizer
 from terraformer.writer_source import choose_extract
 

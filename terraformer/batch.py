@@ -38,7 +38,8 @@ class SourceArrays:
     @classmethod
     def of(cls, document: Document, tokenizer: Tokenizer) -> SourceArrays:
         """Reads a document."""
-        from terraformer.features import selectable_sentences, sentence_features
+        from terraformer.features import sentence_features
+        from terraformer.selectable import selectable_sentences
 
         tokenized = tokenizer.encode_document(document)
         return cls(

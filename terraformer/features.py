@@ -18,16 +18,11 @@ from scipy import sparse
 
 from terraformer.document import Document
 from terraformer.section_kind import SectionKind
+from terraformer.selectable import share_of_letters
 from terraformer.similarity import content_words, page_rank_of_vectors, tf_idf
 
 Vector = NDArray[Any]  # one value a sentence, [S]
 
-_MIN_WORDS, _MAX_WORDS = 5, 90
-_MIN_LETTERS = 0.55  # share of letters and spaces: below it, a sentence is a formula or a table row
-_ENUMERATOR = re.compile(r"\W*\w{1,4}\)")
-_END = re.compile(r"[.!?…:;。！？][\W\d]*$")  # marks of notes and references may follow
-_MIN_ENDED = 0.75  # share of sentences: with less, a document does without full stops
-_PLAIN_WORD = re.compile(r"[a-z]+[ ,;:)]")
 _DEGREE_THRESHOLD = 0.1
 _ROWS_AT_ONCE = 512  # of the similarity graph, which is never held whole
 
@@ -105,40 +100,6 @@ FEATURE_NAMES: tuple[str, ...] = (
 N_FEATURES = len(FEATURE_NAMES)
 
 
-def selectable_sentences(document: Document) -> NDArray[np.bool_]:
-    """Returns which sentences may stand in a summary, [S]: whole prose of a readable length.
-
-    Where nothing passes, every sentence may.
-    """
-    n_sentences = len(document.sentences)
-    opens_in_capitals = [sentence.text[:1].isupper() for sentence in document.sentences]
-    is_cased = sum(opens_in_capitals) > n_sentences / 2
-    n_ended = sum(_END.search(sentence.text) is not None for sentence in document.sentences)
-    is_punctuated = is_cased and n_ended > _MIN_ENDED * n_sentences
-    selectable = np.array(
-        [
-            _MIN_WORDS <= sentence.n_words <= _MAX_WORDS
-            and _letters(sentence.text) >= _MIN_LETTERS
-            and not (is_cased and _is_fragment(sentence.text))
-            and not (is_punctuated and _END.search(sentence.text) is None)
-            for sentence in document.sentences
-        ]
-    )
-    return selectable if selectable.any() else np.ones_like(selectable)
-
-
-def _is_fragment(text: str) -> bool:
-    """Whether a sentence is the rest of another, by what it closes or by its first word.
-
-    Meant for text that has capitals: where there are none, brackets have been tampered with too.
-    """
-    if any(text.count(closing) > text.count(opening) for opening, closing in ("()", "[]")):
-        # An enumerator closes a bracket that was never opened: "2) …".
-        return _ENUMERATOR.match(text) is None
-    # Names such as mRNA or p53 may begin a sentence; a plain lower-case word does not.
-    return _PLAIN_WORD.match(text) is not None
-
-
 def sentence_features(document: Document) -> NDArray[np.float32]:
     """Returns the features of every sentence, [S, N_FEATURES], float32, named by FEATURE_NAMES."""
     texts = [sentence.text for sentence in document.sentences]
@@ -152,10 +113,6 @@ def sentence_features(document: Document) -> NDArray[np.float32]:
     features = np.stack(columns, axis=1).astype(np.float32)
     assert features.shape == (len(texts), N_FEATURES)
     return np.clip(features, -4.0, 4.0)
-
-
-def _letters(text: str) -> float:
-    return (sum(map(str.isalpha, text)) + text.count(" ")) / max(1, len(text))
 
 
 def _positions(document: Document, sections: NDArray[np.int64]) -> list[Vector]:
@@ -203,7 +160,7 @@ def _wordings(texts: Sequence[str]) -> list[Vector]:
         np.log1p(n_words) - 3,
         n_words < 10,
         n_words > 45,
-        np.array([_letters(text) for text in texts]),
+        np.array([share_of_letters(text) for text in texts]),
         np.array([sum(map(str.isupper, text)) / max(1, len(text)) for text in texts]) * 5,
         *(
             np.array([pattern.search(text) is not None for text in lowered])

@@ -5,12 +5,7 @@ import pytest
 
 from terraformer import features
 from terraformer.document import Document
-from terraformer.features import (
-    FEATURE_NAMES,
-    N_FEATURES,
-    selectable_sentences,
-    sentence_features,
-)
+from terraformer.features import FEATURE_NAMES, N_FEATURES, sentence_features
 
 
 def column(document: Document, name: str) -> np.ndarray:
@@ -48,7 +43,6 @@ def test_features_are_finite_bounded_and_the_same_again(name: str) -> None:
     assert np.isfinite(values).all()
     assert np.abs(values).max() <= 4.0
     np.testing.assert_array_equal(values, sentence_features(document))
-    assert selectable_sentences(document).any()
 
 
 def test_names_are_distinct() -> None:
@@ -109,45 +103,3 @@ def test_the_title_counts_where_there_is_one() -> None:
     titled = Document.from_sections(sections, title="Sediment in rivers")
     np.testing.assert_allclose(column(titled, "title_overlap"), [1, 0])
     assert not column(Document.from_sections(sections), "title_overlap").any()
-
-
-def test_prose_of_a_readable_length_may_be_picked() -> None:
-    document = Document.from_sections(
-        [
-            ("", "Too short here."),
-            ("", "This sentence has just enough words."),
-            ("", "word " * 91),
-            ("", "x = 3 + 4 / 5 * 9 - 12 ** 8 ( 99 )"),
-        ]
-    )
-    np.testing.assert_array_equal(selectable_sentences(document), [False, True, False, False])
-    assert selectable_sentences(DOCUMENTS["one-sentence"]).all()
-
-
-def test_the_rest_of_a_broken_sentence_is_not_selectable() -> None:
-    lines = [
-        "The otter builds its holt beside the old mill.",
-        "and so it returned to the river in the autumn.",
-        "otters, herons) and several others live beside it.",
-        "mRNA levels of the otter rose in the second winter.",
-        "2) We count the otters of the upper valley (each spring).",
-        "Otters (and herons) fish in the shallow water there.",
-    ]
-    cased = Document.from_sections([("", "\n".join([*lines, *5 * [lines[0]]]))])
-    assert selectable_sentences(cased)[:6].tolist() == [True, False, False, True, True, True]
-    lower_cased = Document.from_sections([("", "\n".join(lines).lower())])
-    assert selectable_sentences(lower_cased).all()
-
-
-def test_a_sentence_that_breaks_off_is_not_selectable() -> None:
-    lines = [
-        "The otter builds its holt beside the old mill.",
-        "For rivers of this kind the otters need a stretch of size",
-        "The otters of the valley were counted each spring.3",
-        "The otters of the valley were counted as follows:",
-        "Is the valley large enough for all the otters?”",
-    ]
-    broken = Document.from_sections([("", "\n".join([*lines, *5 * [lines[0]]]))])
-    assert selectable_sentences(broken)[:5].tolist() == [True, False, True, True, True]
-    without_stops = Document.from_sections([("", "\n".join(line.strip(".") for line in lines))])
-    assert selectable_sentences(without_stops).all()
