@@ -26,6 +26,7 @@ MILLIONS = {  # parameters
     "abstract-local-100m": 97.2,
     "abstract-sparse-100m": 96.4,
     "terraformer-100m": 89.8,
+    "rewrite-80m": 82.5,
     "extract-large": 24.6,
     "tiny": 1.6,
 }
