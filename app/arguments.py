@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import re
 
+from terraformer.device import DEFAULT_DEVICE, DEVICE_NAMES, is_device_name
 from terraformer.summary import LENGTHS, Length
 
 _MEMORY = re.compile(r"(\d+(?:\.\d+)?)\s*(?:([kmgt])(i?)b?|b)?", re.IGNORECASE)
@@ -51,8 +52,20 @@ def positive_count(text: str, or_else: str = "a whole number from 1") -> int:
     return int(text)
 
 
+def device_name(text: str) -> str:
+    """Parses "auto", "cpu", "cuda" or "cuda:N"; whether it is there is seen when it is used.
+
+    Raises:
+        argparse.ArgumentTypeError: if it is none of them.
+    """
+    name = text.strip().lower()
+    if not is_device_name(name):
+        raise argparse.ArgumentTypeError(f"{text!r} is not {DEVICE_NAMES}")
+    return name
+
+
 def add_model_arguments(parser: argparse.ArgumentParser) -> None:
-    """Adds --model, --memory and --threads."""
+    """Adds --model, --device, --memory and --threads."""
     group = parser.add_argument_group("model")
     group.add_argument(
         "--model",
@@ -60,10 +73,19 @@ def add_model_arguments(parser: argparse.ArgumentParser) -> None:
         help="a shipped model's name or a checkpoint folder (default: the one that ships)",
     )
     group.add_argument(
+        "--device",
+        type=device_name,
+        default=DEFAULT_DEVICE,
+        metavar="auto|cpu|cuda|cuda:N",
+        help="where the model works, auto is a GPU if there is one (default: %(default)s, "
+        "where the shipped model is done in less than a second)",
+    )
+    group.add_argument(
         "--memory",
         type=memory_size,
         metavar="SIZE",
-        help="most memory to use, such as 4GiB (default: what is needed)",
+        help="most memory to use, such as 4GiB, of the GPU if it works there (default: what is "
+        "needed)",
     )
     group.add_argument(
         "--threads",

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from app.render import SUFFIXES, Format, render
 from app.whole_file import write_whole
 from app.worker_pool import n_cores, run_each
+from terraformer.device import DEFAULT_DEVICE, DeviceError
 from terraformer.errors import CheckpointError, DocumentError, TerraformerError
 from terraformer.summary import Mode, Progress, SummaryOptions
 
@@ -42,6 +43,7 @@ class BatchSettings:
         keep_abstract: Whether a paper's own abstract is part of what is summarized.
         model: Name or folder of the model, None for the one that ships.
         memory: Bytes that one process may use, None for what is needed.
+        device: Where the model works; see `terraformer.device`.
     """
 
     options: SummaryOptions = field(default_factory=SummaryOptions)
@@ -49,6 +51,7 @@ class BatchSettings:
     keep_abstract: bool = False
     model: str | None = None
     memory: int | None = None
+    device: str = DEFAULT_DEVICE
 
 
 @dataclass(frozen=True)
@@ -96,11 +99,13 @@ def summarize_papers(
     Args:
         jobs: Papers and target files.
         settings: Shared by all.
-        n_workers: Processes, each with one thread; None for one a core.
+        n_workers: Processes, each with one thread; None for one a core. On a GPU each takes memory
+            for a model of its own.
         overwrite: Whether a summary that is there already is made anew.
         progress: Called as papers are done.
     Raises:
         CheckpointError: if the model cannot be loaded, for then every paper fails.
+        DeviceError: if the device is not there, likewise.
     """
     todo = [job for job in jobs if overwrite or not job.target.exists()]
     failures: dict[Path, str] = {}
@@ -108,7 +113,7 @@ def summarize_papers(
     for n_done, (job, outcome) in enumerate(
         run_each(partial(summarize_to_file, settings=settings), todo, n_workers), start=1
     ):
-        if isinstance(outcome, CheckpointError):
+        if isinstance(outcome, (CheckpointError, DeviceError)):
             raise outcome
         if isinstance(outcome, TerraformerError):
             failures[job.source] = str(outcome)
@@ -134,7 +139,7 @@ def summarize_to_file(job: Job, settings: BatchSettings) -> None:
     from app.readers import read_document
 
     document = read_document(job.source, keep_abstract=settings.keep_abstract)
-    summarizer = _load(settings.model, settings.options.mode, settings.memory)
+    summarizer = _load(settings.model, settings.options.mode, settings.memory, settings.device)
     summary = summarizer.summarize(document, settings.options)
     text = render(
         summary,
@@ -147,10 +152,10 @@ def summarize_to_file(job: Job, settings: BatchSettings) -> None:
 
 
 @cache
-def _load(model: str | None, mode: Mode | None, memory: int | None) -> Summarizer:
+def _load(model: str | None, mode: Mode | None, memory: int | None, device: str) -> Summarizer:
     from terraformer.summarizer import Summarizer
 
-    return Summarizer.load(model, mode=mode, memory=memory, threads=1)
+    return Summarizer.load(model, mode=mode, memory=memory, threads=1, device=device)
 
 
 def _papers(inputs: Iterable[Path]) -> Iterator[tuple[Path, Path]]:

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-import argparse
 import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from app.arguments import add_model_arguments, summary_length
+from app.parser import build_parser
+from terraformer.device import uses_gpu
 from terraformer.errors import TerraformerError
-from terraformer.summary import MODES, SummaryOptions
+from terraformer.summary import SummaryOptions
 
 if TYPE_CHECKING:
+    import argparse
+
     from app.progress import StderrProgress
     from app.render import Format
     from app.terminal_stream import TerminalStream
@@ -26,20 +28,6 @@ _FORMATS_BY_SUFFIX: dict[str, Format] = {
     ".md": "markdown",
     ".markdown": "markdown",
 }
-
-_EXAMPLES = """\
-examples:
-  summarize paper.pdf                          about the length of an abstract
-  summarize paper.pdf --length short           half of that; long, or 250 for 250 words
-  summarize paper.pdf --format markdown        each sentence with its page and section
-  summarize --mode abstract --strict paper.pdf  written anew, nothing that is not in the paper
-  summarize paper.pdf --output paper.json      the format follows the file's suffix
-  pandoc paper.docx -t plain | summarize -     text from another program
-  summarize papers/ --output summaries/        a folder; run again, it goes on where it was
-
-A summary goes to standard output; progress and remarks go to standard error.
-Exit status: 0 done, 1 a document could not be summarized, 2 wrong usage.
-"""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -64,74 +52,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         _say("interrupted")
         return EXIT_INTERRUPTED
-
-
-def build_parser() -> argparse.ArgumentParser:
-    """Returns the parser of `summarize`."""
-    parser = argparse.ArgumentParser(
-        prog="summarize",
-        description="Summarize long scientific documents, offline: the sentences that say most, "
-        "each with the page and section it stands on, or sentences written from them.",
-        epilog=_EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument(
-        "files",
-        nargs="+",
-        metavar="FILE",
-        help="a PDF, text, Markdown or HTML file, a folder of them, or - for standard input",
-    )
-    parser.add_argument(
-        "--length",
-        type=summary_length,
-        default="normal",
-        metavar="short|normal|long|N",
-        help="length of the summary, N in words (default: normal, like an abstract)",
-    )
-    parser.add_argument(
-        "--mode",
-        choices=MODES,
-        help="extract picks sentences of the document, abstract writes new ones (default: what the "
-        "model was made for)",
-    )
-    parser.add_argument(
-        "--strict",
-        action="store_true",
-        help="leave out written sentences with numbers or names that the document does not hold, "
-        "rather than mark them",
-    )
-    parser.add_argument(
-        "--format", choices=("text", "markdown", "json"), help="of the summary (default: text)"
-    )
-    parser.add_argument(
-        "--order",
-        choices=("document", "picked"),
-        default="document",
-        help="of the sentences: as they stand in the document, or as they were picked",
-    )
-    parser.add_argument(
-        "--keep-abstract",
-        action="store_true",
-        help="leave the paper's own abstract in what is summarized",
-    )
-    parser.add_argument(
-        "-o", "--output", metavar="FILE_OR_FOLDER", help="where to write (default: standard output)"
-    )
-    parser.add_argument(
-        "--overwrite", action="store_true", help="make summaries of a folder anew that exist"
-    )
-    parser.add_argument("--quiet", action="store_true", help="no progress and no remarks")
-    parser.add_argument("--version", action=_VersionAction, nargs=0, help="show it and exit")
-    add_model_arguments(parser)
-    return parser
-
-
-class _VersionAction(argparse.Action):
-    def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
-        from importlib.metadata import version
-
-        print(f"summarize {version('terraformer-summarizer')}")
-        parser.exit()
 
 
 def _run(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> int:
@@ -169,6 +89,7 @@ def _summarize_one(arguments: argparse.Namespace) -> int:
             mode=arguments.mode,
             memory=arguments.memory,
             threads=arguments.threads,
+            device=arguments.device,
         )
         progress("loading the model", 1, 1)
         stream = None
@@ -205,12 +126,15 @@ def _summarize_many(parser: argparse.ArgumentParser, arguments: argparse.Namespa
     except ValueError as error:
         parser.error(str(error))
     n_workers = min(arguments.threads or n_cores(), len(jobs))
+    if uses_gpu(arguments.device):
+        n_workers = 1  # each would hold the model and a CUDA context of its own there
     settings = BatchSettings(
         options=_options(arguments),
         format=format,
         keep_abstract=arguments.keep_abstract,
         model=arguments.model,
         memory=None if arguments.memory is None else arguments.memory // n_workers,
+        device=arguments.device,
     )
     with StderrProgress(enabled=not arguments.quiet) as progress:
         report = summarize_papers(

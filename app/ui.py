@@ -181,7 +181,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     print("summarize: loading the model …", file=sys.stderr)
     try:
         summarizer = Summarizer.load(
-            arguments.model, memory=arguments.memory, threads=arguments.threads
+            arguments.model,
+            memory=arguments.memory,
+            threads=arguments.threads,
+            device=arguments.device,
         )
         page = build_page(summarizer)
         launch(page, host=arguments.host, port=arguments.port, share=arguments.share)

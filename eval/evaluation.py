@@ -6,6 +6,7 @@ import hashlib
 import multiprocessing
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cache, partial
+from time import perf_counter
 from typing import Any
 
 import torch
@@ -17,9 +18,10 @@ from eval.results import DocumentResult
 from eval.sections import count_kinds
 from finetune.data import group_of, to_document
 from terraformer.checkpoint import TOKENIZER_FILE, find_checkpoint
+from terraformer.device import DEFAULT_DEVICE
 from terraformer.document import Document
 from terraformer.errors import TerraformerError
-from terraformer.summary import Length, SummaryOptions
+from terraformer.summary import Length, Mode, SummaryOptions
 from terraformer.tokenizer import Tokenizer
 
 # A system takes (document, budget in words, abstract); only the oracle may look at the abstract.
@@ -28,17 +30,34 @@ LoadSystem = Callable[[], System]
 Task = tuple[dict[str, Any], str, int]  # row, group, budget in words
 
 
-def load_terraformer(model: str | None, length: Length | int) -> System:
-    """Loads our summarizer as a system; it chooses its length itself and ignores the budget."""
+def load_terraformer(
+    model: str | None,
+    length: Length | int,
+    mode: Mode | None = None,
+    strict: bool = False,
+    device: str = DEFAULT_DEVICE,
+) -> System:
+    """Loads our summarizer as a system; it chooses its length itself and ignores the budget.
+
+    Args:
+        model: Name or folder; None is the shipped one for the mode.
+        length: Of the summaries.
+        mode: Whether it picks sentences or writes; None is what the model was made for.
+        strict: Whether written sentences with unsupported numbers or names are left out.
+        device: Where the model works; see `terraformer.device`.
+    """
     from terraformer.summarizer import Summarizer
 
-    summarizer = Summarizer.load(model)
-    options = SummaryOptions(length=length)
+    summarizer = Summarizer.load(model, mode=mode, device=device)
+    options = SummaryOptions(length=length, mode=mode, strict=strict)
 
     def summarize(document: Document, budget_words: int, reference: str) -> Prediction:
+        start = perf_counter()
         summary = summarizer.summarize(document, options, progress=None)
+        seconds = perf_counter() - start
         sources = (sentence.sentence for sentence in summary.sentences)
-        return Prediction(summary.text, tuple(source for source in sources if source is not None))
+        known = tuple(source for source in sources if source is not None)
+        return Prediction(summary.text, known, seconds)
 
     return summarize
 
@@ -96,6 +115,7 @@ def evaluate_document(task: Task, systems: Mapping[str, System]) -> DocumentResu
         raise type(error)(f"document {row['id']}: {error}") from error
     return DocumentResult(
         id=str(row["id"]),
+        title=document.title,
         group=group,
         n_tokens=len(_shipped_tokenizer().encode_document(document).ids),
         kinds=count_kinds(document, range(len(document.sentences))),
@@ -134,8 +154,8 @@ def evaluate(
     Args:
         tasks: Rows with their groups and budgets.
         loaders: How to load each system, by its name; picklable if there are several processes.
-        n_processes: Documents worked on at once, each in a process with one thread; with 1 the work
-            is done in this process, with as many threads as it has set.
+        n_processes: Documents worked on at once, each in a process with one thread, which loads the
+            systems; with 1 the work is done in this process, with as many threads as it has set.
     """
     if n_processes == 1:
         systems = {name: load() for name, load in loaders.items()}

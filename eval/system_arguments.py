@@ -8,6 +8,7 @@ from pathlib import Path
 
 from eval.command import positive
 from finetune.data import DATA_VARIABLE, SPLITS
+from terraformer.device import DEFAULT_DEVICE, DEVICE_NAMES, is_device_name, uses_gpu
 from terraformer.summary import LENGTHS, Length
 
 
@@ -47,6 +48,26 @@ def add_system_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_device_argument(parser: argparse.ArgumentParser) -> None:
+    """Adds --device."""
+    parser.add_argument(
+        "--device",
+        type=_device,
+        default=DEFAULT_DEVICE,
+        metavar="auto|cpu|cuda|cuda:N",
+        help="where the model works; on a GPU one paper after another (default: %(default)s)",
+    )
+
+
+def n_processes(options: argparse.Namespace, n_papers: int) -> int:
+    """Returns how many papers are worked on at once, given --threads and --device.
+
+    Raises:
+        DeviceError: if the device is not there.
+    """
+    return 1 if uses_gpu(options.device) else max(1, min(options.threads, n_papers))
+
+
 def add_run_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds --report and --threads."""
     parser.add_argument(
@@ -74,6 +95,12 @@ def _length(text: str) -> Length | int:
         raise argparse.ArgumentTypeError(
             f"{text!r} must be one of {', '.join(LENGTHS)} or a number of words"
         ) from error
+
+
+def _device(text: str) -> str:
+    if not is_device_name(text):
+        raise argparse.ArgumentTypeError(f"{text!r} must be {DEVICE_NAMES}")
+    return text
 
 
 def _report(text: str) -> Path:

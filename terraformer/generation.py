@@ -91,7 +91,7 @@ def iterate_tokens(
 
     Args:
         decoder: In evaluation.
-        source_ids: [1, S], int64.
+        source_ids: [1, S], int64, where the decoder works.
         config: How tokens are chosen.
         rules: What the text must obey.
     Returns:
@@ -108,7 +108,7 @@ def iterate_tokens(
     ids: list[int] = []
     logits, state = decoder.begin(source_ids)
     while True:
-        chosen = choose(rules.allowed(logits[0], ids, block))
+        chosen = choose(rules.allowed(logits[0].cpu(), ids, block))
         if rules.ending.ends(ids, chosen):
             return True
         if len(ids) == rules.max_tokens:
@@ -131,10 +131,10 @@ class TokenChoice:
         self._random = torch.Generator().manual_seed(config.seed)
 
     def __call__(self, logits: Tensor) -> int:
-        """Returns the next token, given logits [V]."""
+        """Returns the next token, given logits [V] on the CPU."""
         if not self._config.temperature:
             return int(logits.argmax())
-        scaled = (logits.double().cpu() / self._config.temperature).softmax(dim=-1)
+        scaled = (logits.double() / self._config.temperature).softmax(dim=-1)
         likely, tokens = scaled.sort(descending=True, stable=True)
         # A token belongs to the nucleus if those before it do not reach top_p.
         likely[likely.cumsum(dim=-1) - likely >= self._config.top_p] = 0.0

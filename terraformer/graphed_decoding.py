@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 
 import torch
 
+from kernels.dispatch import backends
 from terraformer.decoding_layers import UncoveredError
 from terraformer.encoder_decoder import EncoderDecoder
+from terraformer.experts import Experts
 from terraformer.language_model import LanguageModel
 from terraformer.static_decoding import StaticDecoder
 from terraformer.static_step import StaticStep
 from terraformer.writing_config import WritingConfig
 
+_log = logging.getLogger(__name__)
+_told: set[str] = set()
 _N_WARM_UP = 3
 
 
@@ -27,7 +32,7 @@ class GraphedDecoder(StaticDecoder):
         compiled: Whether torch.compile joins the small kernels before they are captured, which
             takes a minute or more.
     Raises:
-        UncoveredError: if the model is in training or not on a GPU.
+        UncoveredError: if the model is in training, or its step cannot be captured where it is.
     Source: CUDA graphs as PyTorch captures them, torch.cuda.graph.
     """
 
@@ -38,9 +43,9 @@ class GraphedDecoder(StaticDecoder):
         n_ahead: int = 512,
         compiled: bool = False,
     ) -> None:
-        device = model.embedding.weight.device
-        if device.type != "cuda":
-            raise UncoveredError(f"a step is captured on cuda, the model is on {device.type}")
+        reason = uncaptured(model, model.embedding.weight.device)
+        if reason is not None:
+            raise UncoveredError(reason)
         super().__init__(model, config, n_ahead)
         self._compiled = compiled
 
@@ -63,3 +68,30 @@ class GraphedDecoder(StaticDecoder):
         if generator is not None and before is not None:
             generator.set_state(before)
         return graph.replay
+
+
+def uncaptured(model: LanguageModel | EncoderDecoder, device: torch.device) -> str | None:
+    """Returns why a model's step cannot be captured on a device, None if it can."""
+    if device.type != "cuda":
+        return f"a step is captured on cuda, the model is on {device.type}"
+    has_experts = any(isinstance(part, Experts) for part in model.modules())
+    if has_experts and "triton" not in backends("expert_feed_forward", device):
+        return "without their Triton kernel, experts ask the device how many tokens each gets"
+    return None
+
+
+def graphed_or_plain(
+    model: LanguageModel | EncoderDecoder, n_ahead: int = 512
+) -> GraphedDecoder | LanguageModel | EncoderDecoder:
+    """Returns a graphed decoder of the model or, where there can be none, the model itself.
+
+    Both have `begin` and `step`. The reason is logged once. The arguments are those of
+    `GraphedDecoder`.
+    """
+    try:
+        return GraphedDecoder(model, n_ahead=n_ahead)
+    except UncoveredError as error:
+        if str(error) not in _told:
+            _told.add(str(error))
+            _log.warning("decoding goes on without a captured step, slower: %s", error)
+        return model

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import psutil
@@ -19,6 +20,7 @@ _STATES_OF_SENTENCES = 16  # times d_model, all through the sentence encoder and
 _STREAMS = 3  # the encoder's two, and their mean
 _SCORES_IN_COPYING = 12  # a token of the source: scores, weights, ids and their copies
 _COPIES_OF_CACHE = 2  # the model's own and the decoding step's, while one is made of the other
+_COPIES_OF_OWN = {"cpu": 2, "cuda": 3}  # where hashes change, a step is made of a copy of another
 _SLACK = {"cpu": 48 << 20, "cuda": 160 << 20}  # of allocators and libraries; small tensors
 _CHUNK_LENGTHS = (0, 16384, 4096, 1024)  # tokens of the feed-forward at once; 0 is all
 
@@ -54,7 +56,7 @@ def estimate_bytes(
     """
     work = Work(config.d_token, n_tokens, feed_forward_chunk_len, device)
     sentences = n_sentences * FLOAT * (_STATES_OF_SENTENCES * config.d_model + config.n_features)
-    return _slack(device) + stack_bytes(config.token_encoder, work) + sentences
+    return _SLACK[_kind(device)] + stack_bytes(config.token_encoder, work) + sentences
 
 
 def estimate_writing_bytes(
@@ -83,14 +85,15 @@ def estimate_writing_bytes(
         n_read = 0
     else:
         n_read = decoder.n_layers * n_source
-    caches = _COPIES_OF_CACHE * 2 * (n_own + n_read) * d_model * FLOAT
+    n_kept = _COPIES_OF_OWN[_kind(device)] * n_own + _COPIES_OF_CACHE * n_read
+    caches = 2 * n_kept * d_model * FLOAT  # keys and values
     copied = 0
     if config.copy is not None:
         copied = n_source * (config.copy.d_key + _SCORES_IN_COPYING) * FLOAT
     states = _STREAMS * n_source * d_model * FLOAT
     # A decoding step on the CPU has its weights packed once more.
     weights = _decoder_bytes(config) if device.type == "cpu" else 0
-    return _slack(device) + max(encoding, caches) + states + copied + weights
+    return _SLACK[_kind(device)] + max(encoding, caches) + states + copied + weights
 
 
 def _decoder_bytes(config: EncoderDecoderConfig) -> int:
@@ -208,6 +211,28 @@ def enforce_budget(budget: int, device: torch.device) -> None:
     torch.cuda.set_per_process_memory_fraction(budget / total, device)
 
 
+@contextmanager
+def refusals_told(budget: int | None) -> Iterator[None]:
+    """Tells what a GPU refuses inside the `with` as an error with the way out.
+
+    Args:
+        budget: Bytes that torch was allowed there; None if as many as there are.
+    Raises:
+        MemoryBudgetError: in place of torch's own error.
+    """
+    try:
+        yield
+    except torch.OutOfMemoryError as error:
+        if budget is None:
+            message = "the GPU has too little free memory for it: end what else is at work there,"
+        else:
+            message = f"it needs more of the GPU than the budget of {_readable(budget)}:"
+            message += " give a larger --memory,"
+        raise MemoryBudgetError(
+            f"{message} summarize the document in parts, or give --device cpu"
+        ) from error
+
+
 def _resident_bytes(device: torch.device) -> int:
     """What the process holds: of main memory, or of a GPU's in tensors."""
     if device.type == "cuda":
@@ -215,8 +240,8 @@ def _resident_bytes(device: torch.device) -> int:
     return psutil.Process().memory_info().rss
 
 
-def _slack(device: torch.device) -> int:
-    return _SLACK["cuda" if device.type == "cuda" else "cpu"]
+def _kind(device: torch.device) -> str:
+    return "cuda" if device.type == "cuda" else "cpu"
 
 
 def _readable(n_bytes: int) -> str:

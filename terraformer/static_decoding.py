@@ -10,6 +10,7 @@ from torch import Tensor
 
 from terraformer.decoding_layers import UncoveredError
 from terraformer.encoder_decoder import EncoderDecoder
+from terraformer.experts import Experts
 from terraformer.language_model import LanguageModel, TokenState
 from terraformer.static_step import StaticStep, length_of, memory_length_of, most_positions
 from terraformer.token_draw import TokenDraw
@@ -42,7 +43,7 @@ class StaticDecoder:
         config: How `write` chooses tokens: temperature, `top_p` and seed.
         n_ahead: Tokens for which there is room from the beginning; then the room doubles.
     Raises:
-        UncoveredError: if the model is in training.
+        UncoveredError: if the model is in training, or its experts are spread over processes.
     """
 
     def __init__(
@@ -53,6 +54,8 @@ class StaticDecoder:
     ) -> None:
         if model.training:
             raise UncoveredError("a step of fixed shapes needs a model in evaluation")
+        if any(isinstance(part, Experts) and part.group is not None for part in model.modules()):
+            raise UncoveredError("experts spread over processes have no step of fixed shapes")
         self._model, self._n_ahead = model, n_ahead
         self._draw = TokenDraw(config or WritingConfig(), model.embedding.weight.device)
         self._step: StaticStep | None = None
@@ -154,8 +157,8 @@ class StaticDecoder:
         """Makes the step for texts like the one of the state."""
         self._step = self._run = None  # may be large
         memory_room = _rounded_up(memory_length_of(state))
-        self._step = StaticStep(self._model, state, logits, room, memory_room, self._draw)
-        self._run = self._runner(self._step)
+        step = StaticStep(self._model, state, logits, room, memory_room, self._draw)
+        self._step, self._run = step, self._runner(step)
 
     def _runner(self, step: StaticStep) -> Callable[[], None]:
         """Returns what runs a step; it may have run it before its tensors are filled."""

@@ -16,7 +16,6 @@ from terraformer.attention import AttentionState, KeyValueCache, merge_heads, sp
 from terraformer.branch import AttentionBranch, Branch, CrossAttentionBranch, FeedForwardBranch
 from terraformer.cache import GrowingCache, WindowCache
 from terraformer.cross_attention import CrossAttentionState
-from terraformer.decoding_layers import UncoveredError
 from terraformer.local_attention import LocalAttention
 from terraformer.lsh_attention import LSHAttention, LSHCache
 from terraformer.replay import Replay
@@ -151,18 +150,11 @@ class StaticAttention:
 
 
 class StaticFeedForward:
-    """A feed-forward branch, with the cells of its recurrent layers.
-
-    Raises:
-        UncoveredError: if its experts are spread over processes.
-    """
+    """A feed-forward branch, with the cells of its recurrent layers."""
 
     def __init__(self, branch: FeedForwardBranch, state: list[Tensor] | None) -> None:
         self._branch = branch
         self._cells = [torch.zeros_like(cell) for cell in state or ()]
-        layer = branch.feed_forward
-        if isinstance(layer, SwitchFF) and layer.experts.group is not None:
-            raise UncoveredError("experts spread over processes have no step of fixed shapes")
 
     def step(self, x_t: Tensor, clock: Clock) -> Tensor:
         """Runs one position, [B, D] to [B, D]."""

@@ -9,10 +9,12 @@ from typing import cast
 import torch
 
 from terraformer.checkpoint import find_writer, load_checkpoint, load_model
+from terraformer.device import DEFAULT_DEVICE, find_device
 from terraformer.document import Document
 from terraformer.encoder_decoder import EncoderDecoder
 from terraformer.errors import CheckpointError
 from terraformer.extractor import Extractor
+from terraformer.memory import enforce_budget, refusals_told
 from terraformer.model import Terraformer
 from terraformer.summary import Mode, Progress, Summary, SummaryOptions, Written
 from terraformer.tokenizer import Tokenizer
@@ -28,7 +30,8 @@ class Summarizer:
     """Summarizes documents with one loaded model.
 
     A model that writes has the shipped one beside it for picking sentences, and the other way round
-    where a model that writes is shipped; either is loaded when it is first needed.
+    where a model that writes is shipped; either is loaded when it is first needed, to the same
+    device.
 
     Example:
         >>> summarizer = Summarizer.load()
@@ -55,6 +58,7 @@ class Summarizer:
         mode: Mode | None = None,
         memory: int | None = None,
         threads: int | None = None,
+        device: str | torch.device = DEFAULT_DEVICE,
     ) -> Summarizer:
         """Loads a checkpoint.
 
@@ -62,11 +66,19 @@ class Summarizer:
             name_or_folder: A folder, the name of a shipped checkpoint or a Hub id; None is the
                 shipped checkpoint for the mode.
             mode: What it will be used for; None is what the checkpoint was made for.
-            memory: Budget in bytes for the whole process; None sets no limit.
+            memory: Budget in bytes: for the whole process or, on a GPU, for torch there, which
+                refuses more from then on. None sets no limit.
             threads: Threads of torch; None leaves them as they are.
+            device: Where the model works: "cpu", "cuda", "cuda:N", or "auto" for a GPU where there
+                is one. The shipped model is so small that starting CUDA may take longer than a
+                paper does on a core, so nothing but the asking brings a GPU in.
         Raises:
             CheckpointError: if there is no such checkpoint, or it cannot do what is wanted.
+            DeviceError: if there is no such device.
+            MemoryBudgetError: if the GPU has not as much free as the budget or the model.
+            ValueError: if `device` is none of these.
         """
+        place = find_device(device)
         if threads is not None:
             torch.set_num_threads(threads)
         if name_or_folder is None and mode == "abstract":
@@ -84,7 +96,16 @@ class Summarizer:
                 f"the checkpoint {name_or_folder} picks sentences and does not write: give --mode "
                 "extract, or another --model"
             )
+        with refusals_told(memory):
+            if place.type == "cuda" and memory is not None:
+                enforce_budget(memory, place)
+            model.to(place)
         return cls(model, tokenizer, memory=memory)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the model works."""
+        return next(self.model.parameters()).device
 
     @property
     def mode(self) -> Mode:
@@ -105,7 +126,10 @@ class Summarizer:
         progress: Progress | None = None,
         written: Written | None = None,
     ) -> Summary:
-        """Summarizes a document; the same document and options give the same summary.
+        """Summarizes a document; the same document and options give the same summary on a CPU.
+
+        On a GPU the last digits of sums depend on the order in which its threads come, so a choice
+        between two that are almost equal may differ from time to time.
 
         Args:
             document: Of any length; where a writing model does not read all, a note says what.
@@ -114,20 +138,22 @@ class Summarizer:
             written: In mode "abstract", called with the text as it is written: pieces that, joined,
                 are the summary's text, and each sentence once it is complete.
         Raises:
-            MemoryBudgetError: if the document does not fit the memory budget.
+            MemoryBudgetError: if the document does not fit the memory budget, or the GPU.
             CheckpointError: if no model for the mode is installed.
         """
         options = options or SummaryOptions()
         report = progress or _silent
-        if (options.mode or self.mode) == "abstract":
-            return self._writer.summarize(document, options, report, written)
-        return self._extractor.summarize(document, options, report)
+        with refusals_told(self.memory):
+            if (options.mode or self.mode) == "abstract":
+                return self._writer.summarize(document, options, report, written)
+            return self._extractor.summarize(document, options, report)
 
     @cached_property
     def _extractor(self) -> Extractor:
         if isinstance(self.model, Terraformer):
             return Extractor(self.model, self.tokenizer, self.memory)
-        return Extractor(*load_checkpoint(), self.memory)
+        model, tokenizer = load_checkpoint()
+        return Extractor(model.to(self.device), tokenizer, self.memory)
 
     @cached_property
     def _writer(self) -> Writer:
@@ -137,7 +163,7 @@ class Summarizer:
             if folder is None:
                 raise CheckpointError(_NO_WRITER)
             loaded, tokenizer = load_model(folder)
-            model = cast(EncoderDecoder, loaded)
+            model = cast(EncoderDecoder, loaded).to(self.device)
         return Writer(model, tokenizer, lambda: self._extractor, self.memory)
 
 

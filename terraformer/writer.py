@@ -14,6 +14,7 @@ from terraformer.encoder_decoder import EncoderDecoder
 from terraformer.extractor import Extractor
 from terraformer.fast_decoding import fast_or_plain
 from terraformer.generation import Decoder, FreeEnding, WritingRules, iterate_tokens
+from terraformer.graphed_decoding import graphed_or_plain
 from terraformer.length_goal import LengthGoal
 from terraformer.memory import apply_plan, plan_writing
 from terraformer.position_config import n_positions
@@ -34,10 +35,10 @@ class Writer:
     """Writes summaries.
 
     Args:
-        model: In evaluation.
+        model: In evaluation, on the CPU or a GPU.
         tokenizer: Of the model.
         extractor: Returns what picks the sentences that a rewriting model reads.
-        memory: Budget in bytes for the whole process; None sets no limit.
+        memory: Budget in bytes for the whole process, on a GPU for torch there; None sets no limit.
     """
 
     def __init__(
@@ -51,6 +52,7 @@ class Writer:
         self.tokenizer = tokenizer
         self.memory = memory
         self._extractor = extractor
+        self._on_gpu: Decoder | None = None
 
     def summarize(
         self,
@@ -71,12 +73,15 @@ class Writer:
             MemoryBudgetError: if source and summary do not fit the memory budget.
         """
         config = options.writing or self.model.config.writing
+        if self.memory is not None:
+            self._on_gpu = None  # what it holds would be counted beside what takes its place
         report("reading the document", 0, 3)
         source = self.source(document, config)
         check = Check(document)
         rules = self._rules(options, config, check)
         n_target = rules.max_tokens * config.beam_size
-        plan = plan_writing(self.model.config, source.ids.shape[1], n_target, self.memory)
+        size = source.ids.shape[1], n_target
+        plan = plan_writing(self.model.config, *size, self.memory, device=self._device)
         apply_plan(plan, self.model)
         report("writing", 1, 3)
         draft = Draft(check, options.strict, written)
@@ -104,7 +109,9 @@ class Writer:
         self, source: WriterSource, config: WritingConfig, rules: WritingRules, draft: Draft
     ) -> Iterator[str]:
         def tokens() -> Iterator[int]:
-            draft.finished = yield from iterate_tokens(self._decoder, source.ids, config, rules)
+            decoder = self._decoder(config, rules.max_tokens)
+            source_ids = source.ids.to(self._device)
+            draft.finished = yield from iterate_tokens(decoder, source_ids, config, rules)
 
         return iterate_words(tokens(), self.tokenizer)
 
@@ -129,6 +136,19 @@ class Writer:
             lambda: TrigramBlock(tokenizer.starts_word, tokenizer.begins_number),
         )
 
+    @property
+    def _device(self) -> torch.device:
+        return self.model.embedding.weight.device
+
+    def _decoder(self, config: WritingConfig, max_tokens: int) -> Decoder:
+        if self._device.type == "cpu":
+            return self._on_cpu
+        if config.beam_size > 1:
+            return self.model  # a captured step goes on with one text, and its state has no copies
+        if self._on_gpu is None:
+            self._on_gpu = graphed_or_plain(self.model, max_tokens)
+        return self._on_gpu
+
     @cached_property
-    def _decoder(self) -> Decoder:
+    def _on_cpu(self) -> Decoder:
         return fast_or_plain(self.model, torch.get_num_threads())

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from app import cli
-from app.batch import Job, plan
+from app.batch import BatchReport, Job, plan
 from app.whole_file import write_whole
 from app.worker_pool import WorkerEndedError, run_each
 from terraformer.errors import DocumentError, TerraformerError
@@ -49,6 +49,35 @@ def test_missing_model_stops_the_batch(capsys, tmp_path, papers) -> None:
     error = capsys.readouterr().err
     assert error.startswith("summarize: no checkpoint")
     assert error.count("\n") == 1
+
+
+def test_missing_gpu_stops_the_batch(capsys, tmp_path, papers, monkeypatch) -> None:
+    argv = [str(papers), "-o", str(tmp_path / "out"), "--device", "cuda:99"]
+    for check in ("app.cli.uses_gpu", None):  # seen at once, or by the process at work
+        assert cli.main([*argv, "--threads", "1"]) == 1
+        error = capsys.readouterr().err
+        assert error.startswith(("summarize: --device cuda:99", "summarize: there is no cuda:99"))
+        assert error.count("\n") == 1
+        if check is not None:
+            monkeypatch.setattr(check, lambda device: False)
+
+
+@pytest.mark.parametrize(("device", "n_expected"), [("cpu", 3), ("cuda", 1)])
+def test_a_gpu_is_given_to_one_process(
+    tmp_path, papers, monkeypatch, device: str, n_expected: int
+) -> None:
+    asked = {}
+
+    def note(jobs, settings, *, n_workers, **_: object) -> BatchReport:
+        asked.update(device=settings.device, memory=settings.memory, n_workers=n_workers)
+        return BatchReport(len(jobs), 0, ())
+
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 1)
+    monkeypatch.setattr("app.batch.summarize_papers", note)
+    argv = [str(papers), "-o", str(tmp_path / "out"), "--threads", "3", "--memory", "3000"]
+    assert cli.main([*argv, "--device", device]) == 0
+    assert asked == {"device": device, "memory": 3000 // n_expected, "n_workers": n_expected}
 
 
 def test_plan_names_each_summary(tmp_path, papers) -> None:

@@ -124,6 +124,7 @@ def test_missing_model_is_one_line(capsys, tmp_path, paper) -> None:
         ([], "FILE"),
         (["a", "--length", "0"], "'0' is not one of short, normal, long or a number of words"),
         (["a", "--memory", "much"], "'much' is not a memory size"),
+        (["a", "--device", "gpu"], "'gpu' is not auto, cpu, cuda or cuda:N"),
         (["a", "b"], "several papers need --output FOLDER"),
         (["a", "-", "-o", "x"], "- (standard input) cannot be one of several files"),
     ],
@@ -153,6 +154,17 @@ def test_reader_that_goes_away_leaves_no_traceback(paper, tiny_checkpoint) -> No
     assert process.stderr.read() == b""
     process.stderr.close()
     assert process.wait(timeout=120) == 1
+
+
+def test_missing_gpu_is_one_line(capsys, monkeypatch, paper, tiny_checkpoint) -> None:
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    status, out, err = run(capsys, paper, "--model", tiny_checkpoint, "--device", "cuda")
+    assert (status, out) == (1, "")
+    assert err.startswith("summarize: --device cuda: ")
+    assert err.endswith(", or leave --device out to work on the CPU\n")
+    assert err.count("\n") == 1
+    expected = run(capsys, paper, "--model", tiny_checkpoint)
+    assert run(capsys, paper, "--model", tiny_checkpoint, "--device", "AUTO") == expected
 
 
 @pytest.mark.parametrize(

@@ -125,6 +125,13 @@ def test_taken_port_is_one_line(capsys, tiny_checkpoint) -> None:
     ]
 
 
+def test_missing_gpu_is_one_line(capsys, monkeypatch, tiny_checkpoint) -> None:
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    assert main(["--device", "cuda", "--model", str(tiny_checkpoint)]) == 1
+    (line,) = capsys.readouterr().err.splitlines()[1:]
+    assert line.startswith("summarize: --device cuda: ")
+
+
 def test_endpoint_of_a_running_server(page, tmp_path, paper_text) -> None:
     from gradio_client import Client, handle_file
     from gradio_client.exceptions import AppError

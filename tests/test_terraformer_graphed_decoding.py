@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import logging
 from typing import Any
 
 import pytest
@@ -7,7 +8,7 @@ import torch
 from static_case import CONFIGS, new_model, random_ids
 
 from terraformer.decoding_layers import UncoveredError
-from terraformer.graphed_decoding import GraphedDecoder
+from terraformer.graphed_decoding import GraphedDecoder, graphed_or_plain, uncaptured
 from terraformer.static_decoding import StaticDecoder
 from terraformer.writing_config import WritingConfig
 
@@ -19,6 +20,26 @@ needs_cuda = pytest.mark.skipif(
 def test_without_a_gpu_it_says_so() -> None:
     with pytest.raises(UncoveredError, match="captured on cuda, the model is on cpu"):
         GraphedDecoder(new_model("dense"))
+
+
+def test_where_there_can_be_none_the_model_decodes(caplog: pytest.LogCaptureFixture) -> None:
+    model = new_model("dense").to("meta")
+    with caplog.at_level(logging.WARNING):
+        assert graphed_or_plain(model) is model
+        assert graphed_or_plain(model) is model
+    assert [record.getMessage() for record in caplog.records] == [
+        "decoding goes on without a captured step, slower: a step is captured on cuda, the model "
+        "is on meta"
+    ]
+
+
+def test_experts_are_captured_with_their_kernel_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    gpu = torch.device("cuda")
+    for kernels, expected in ((["triton", "reference"], None), (["reference"], "experts ask the")):
+        monkeypatch.setattr("terraformer.graphed_decoding.backends", lambda *_, k=kernels: k)
+        assert uncaptured(new_model("dense"), gpu) is None
+        reason = uncaptured(new_model("switch"), gpu)
+        assert (reason is None) if expected is None else (expected in str(reason))
 
 
 @needs_cuda

@@ -18,8 +18,10 @@ from terraformer.memory import (
     apply_plan,
     enforce_budget,
     estimate_bytes,
+    estimate_writing_bytes,
     plan_memory,
     plan_writing,
+    refusals_told,
 )
 from terraformer.model import Source, Terraformer
 
@@ -115,6 +117,27 @@ def test_the_estimate_of_writing_holds_the_real_peak(name: str) -> None:
     peak = _measured(prepare_writing, name, 12_000)
     estimate = plan_writing(WRITERS[name], 12_000, 10, None).peak_bytes
     assert peak < estimate < 4 * peak + 48 * MIB
+
+
+def test_only_a_gpus_refusals_are_told() -> None:
+    told = "the budget of 300 MiB: give a larger --memory"
+    with pytest.raises(MemoryBudgetError, match=told), refusals_told(300 * MIB):
+        raise torch.OutOfMemoryError("CUDA out of memory")
+    with pytest.raises(RuntimeError, match="another") as caught, refusals_told(None):
+        raise RuntimeError("another mistake")
+    assert not isinstance(caught.value, MemoryBudgetError)
+
+
+def test_writing_on_a_gpu_counts_the_copy_from_which_a_step_goes_on() -> None:
+    config = WRITERS["joined"]
+    size = 200_000, 512
+    on_cpu, on_gpu = (
+        estimate_writing_bytes(config, *size, 1024, torch.device(name)) for name in ("cpu", "cuda")
+    )
+    decoder = config.decoder
+    own = 2 * decoder.n_layers * decoder.n_attention * sum(size) * config.d_model * 4
+    assert on_gpu > on_cpu
+    assert on_gpu > 3 * own
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA device")

@@ -1,6 +1,10 @@
 from __future__ import annotations
 
+import contextlib
+import io
+from collections.abc import Callable
 from copy import deepcopy
+from typing import Any
 
 import pytest
 import torch
@@ -8,7 +12,11 @@ from static_case import CONFIGS, new_model, random_ids
 
 from terraformer.decoding_layers import UncoveredError
 from terraformer.encoder_decoder import EncoderDecoder
+from terraformer.experts import Experts
+from terraformer.generation import FreeEnding, WritingRules, iterate_tokens
+from terraformer.repetition import TrigramBlock
 from terraformer.static_decoding import StaticDecoder
+from terraformer.static_step import StaticStep
 from terraformer.token_draw import TokenDraw
 from terraformer.writing_config import WritingConfig
 
@@ -111,3 +119,77 @@ def test_what_cannot_be_decoded_is_refused() -> None:
     decoder.write(5, state)
     with pytest.raises(ValueError, match=r"257 positions .* \(256\)"):
         decoder.write(1, state)
+
+
+@pytest.mark.parametrize("name", ["cross", "joined", "dense"])
+@pytest.mark.parametrize("temperature", [0.0, 1.0])
+def test_texts_that_are_written_by_rules_are_those_of_the_model(
+    name: str, temperature: float
+) -> None:
+    model = new_model(name)
+    config = WritingConfig(temperature=temperature, top_p=0.9)
+    decoder = StaticDecoder(model, n_ahead=4)
+    for length in (21, 9, 40):
+        rules = WritingRules(FreeEnding(30), 70, TrigramBlock)
+        texts = [
+            list(iterate_tokens(each, random_ids(1, length), config, rules))
+            for each in (decoder, model)
+        ]
+        assert texts[0] == texts[1]
+        assert len(texts[0]) >= 30
+
+
+def _without_data(value: Any) -> Any:
+    """The same tensors on the device "meta", which has shapes alone."""
+    written = io.BytesIO()
+    torch.save(value, written)
+    written.seek(0)
+    return torch.load(written, map_location="meta", weights_only=False)
+
+
+@pytest.mark.parametrize("name", [name for name in CONFIGS if name != "switch"])
+def test_a_step_asks_its_device_nothing_and_leaves_it_never(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What would ask a GPU, or mix its tensors with those of the CPU, has no meaning on "meta"."""
+    monkeypatch.setattr(torch, "autocast", lambda *_, **__: contextlib.nullcontext())
+    model = new_model(name)
+    logits, own = _without_data(model.begin(random_ids(1, 13)))
+    decoder = StaticDecoder(model.to("meta"), n_ahead=1)
+    state = decoder.take_over(own, logits)
+    for _ in range(3):
+        logits, state = decoder.step(torch.tensor([4], device="meta"), state)
+    tokens, _ = decoder.write(2, state)
+    assert (logits.device.type, tokens.device.type) == ("meta", "meta")
+
+
+class FailingOnce(StaticDecoder):
+    """A decoder whose first step cannot be made ready."""
+
+    fails = True
+
+    def _runner(self, step: StaticStep) -> Callable[[], None]:
+        if self.fails:
+            self.fails = False
+            raise torch.OutOfMemoryError("no room")
+        return super()._runner(step)
+
+
+def test_after_a_step_that_could_not_be_made_another_is() -> None:
+    model = new_model("cross")
+    decoder = FailingOnce(model)
+    with pytest.raises(torch.OutOfMemoryError):
+        decoder.begin(random_ids(1, 6))
+    _, state = decoder.begin(random_ids(1, 6))
+    _, own = model.begin(random_ids(1, 6))
+    logits, _ = decoder.step(torch.tensor([7]), state)
+    torch.testing.assert_close(logits, model.step(torch.tensor([7]), own)[0])
+
+
+def test_experts_of_several_processes_are_refused() -> None:
+    model = new_model("switch")
+    for module in model.modules():
+        if isinstance(module, Experts):
+            module.group = object()  # pyright: ignore[reportAttributeAccessIssue]
+    with pytest.raises(UncoveredError, match="experts spread over processes"):
+        StaticDecoder(model)

@@ -3,9 +3,12 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import torch
 
+from terraformer.device import DeviceError
 from terraformer.document import Document, Paragraph
 from terraformer.errors import CheckpointError, MemoryBudgetError
+from terraformer.model import Terraformer
 from terraformer.summarizer import Summarizer
 from terraformer.summary import SummaryOptions
 
@@ -86,3 +89,66 @@ def test_the_budget_is_kept_or_refused(tiny_checkpoint: Path) -> None:
 def test_no_checkpoint_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError):
         Summarizer.load(tmp_path)
+
+
+def test_a_missing_gpu_is_told_before_anything_is_loaded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(DeviceError, match="or leave --device out to work on the CPU"):
+        Summarizer.load(tmp_path, device="cuda")
+    with pytest.raises(ValueError, match=r"device \('mps'\) must be"):
+        Summarizer.load(tmp_path, device="mps")
+
+
+def test_a_model_works_on_the_cpu_unless_asked(
+    tiny_checkpoint: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    assert Summarizer.load(tiny_checkpoint).device == torch.device("cpu")
+    assert Summarizer.load(tiny_checkpoint, device=torch.device("cpu")).device.type == "cpu"
+
+
+def test_the_model_beside_is_on_the_same_device(tiny_writer: Path) -> None:
+    summarizer = Summarizer.load(tiny_writer)
+    summarizer.model.to("meta")
+    assert summarizer.device.type == "meta"
+    assert summarizer._extractor.model.start.device.type == "meta"
+
+
+@pytest.mark.parametrize(
+    ("memory", "message"),
+    [
+        (None, "too little free memory for it: end what else is at work there, summarize the"),
+        (2**36, "more of the GPU than the budget of 65,536 MiB: give a larger --memory, summarize"),
+    ],
+)
+def test_what_a_gpu_refuses_is_told(
+    memory: int | None, message: str, tiny_checkpoint: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 1.5 GiB.")
+
+    summarizer = Summarizer.load(tiny_checkpoint, memory=memory)
+    monkeypatch.setattr(Terraformer, "encode", refuse)
+    with pytest.raises(MemoryBudgetError, match=message) as caught:
+        summarizer.summarize(paper())
+    assert str(caught.value).endswith("in parts, or give --device cpu")
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA device")
+@pytest.mark.parametrize("memory", [None, 2**30])
+def test_a_gpu_picks_what_the_cpu_picks(
+    memory: int | None, summarizer: Summarizer, tiny_checkpoint: Path
+) -> None:
+    try:
+        on_gpu = Summarizer.load(tiny_checkpoint, device="cuda", memory=memory)
+        assert on_gpu.device.type == "cuda"
+        assert on_gpu.summarize(paper()) == summarizer.summarize(paper())
+        with pytest.raises(MemoryBudgetError, match="--memory"):
+            Summarizer.load(tiny_checkpoint, device="cuda", memory=2**60)
+        small = Summarizer.load(tiny_checkpoint, device="cuda", memory=2**24)
+        with pytest.raises(MemoryBudgetError, match="the budget is 16 MiB"):
+            small.summarize(paper())
+    finally:
+        torch.cuda.set_per_process_memory_fraction(1.0)

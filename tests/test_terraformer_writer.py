@@ -5,10 +5,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from terraformer.document import Document, Paragraph
 from terraformer.errors import CheckpointError, MemoryBudgetError
 from terraformer.sentence_splitter import split_sentences
+from terraformer.static_decoding import StaticDecoder
 from terraformer.summarizer import Summarizer
 from terraformer.summary import SummaryOptions, SummarySentence
 from terraformer.tokenizer import EOS_ID
@@ -171,15 +173,14 @@ def test_a_text_without_an_end_is_told(recite: Any, tiny_writer: Path) -> None:
     assert len(summary.sentences) == 1
 
 
-@pytest.mark.parametrize(
-    "writing",
-    [
-        WritingConfig(max_tokens=40),
-        WritingConfig(max_tokens=40, beam_size=3),
-        WritingConfig(max_tokens=40, temperature=1.0, top_p=0.9, seed=3),
-    ],
-    ids=["greedy", "beam", "drawn"],
-)
+WAYS = {
+    "greedy": WritingConfig(max_tokens=40),
+    "beam": WritingConfig(max_tokens=40, beam_size=3),
+    "drawn": WritingConfig(max_tokens=40, temperature=1.0, top_p=0.9, seed=3),
+}
+
+
+@pytest.mark.parametrize("writing", WAYS.values(), ids=WAYS)
 def test_the_same_document_gives_the_same_summary(
     writing: WritingConfig, summarizer: Summarizer, tiny_writer: Path
 ) -> None:
@@ -253,3 +254,57 @@ def test_settings_of_the_checkpoint_hold_where_none_are_given(summarizer: Summar
         paper(), SummaryOptions(writing=replace(config, min_tokens=0, max_tokens=8))
     )
     assert shorter.n_words < own.n_words
+
+
+@pytest.mark.parametrize("writing", [WAYS["greedy"], WAYS["drawn"]], ids=["greedy", "drawn"])
+def test_a_step_of_fixed_shapes_writes_the_same(
+    writing: WritingConfig, tiny_writer: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    documents = [paper(), Document.from_sections([("", "A short one.")]), paper()]
+    options = SummaryOptions(writing=writing)
+    expected = [fresh(tiny_writer).summarize(each, options) for each in documents]
+    monkeypatch.setattr(
+        "terraformer.writer.fast_or_plain", lambda model, *_: StaticDecoder(model, n_ahead=8)
+    )
+    summarizer = fresh(tiny_writer)
+    assert [summarizer.summarize(each, options) for each in documents] == expected
+
+
+def test_a_gpu_decodes_by_a_captured_step_but_for_beams(
+    tiny_writer: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[int] = []
+
+    def captured(model: Any, n_ahead: int) -> StaticDecoder:
+        made.append(n_ahead)
+        return StaticDecoder(model, n_ahead=n_ahead)
+
+    monkeypatch.setattr("terraformer.writer.graphed_or_plain", captured)
+    summarizer = fresh(tiny_writer)
+    writer, model = summarizer._writer, summarizer.model.to("meta")
+    assert writer._decoder(WAYS["beam"], 40) is model
+    decoder = writer._decoder(WAYS["greedy"], 40)
+    assert decoder is writer._decoder(WAYS["drawn"], 90)
+    assert made == [40]
+
+
+needs_cuda = pytest.mark.skipif(
+    not torch.cuda.is_available(), reason="a model works on a CUDA device, there is none"
+)
+
+
+@needs_cuda
+@pytest.mark.parametrize("memory", [None, 2**30])
+@pytest.mark.parametrize("writing", WAYS.values(), ids=WAYS)
+def test_a_gpu_writes_what_the_cpu_writes(
+    writing: WritingConfig, memory: int | None, tiny_writer: Path
+) -> None:
+    options = SummaryOptions(writing=writing)
+    try:
+        on_gpu = Summarizer.load(tiny_writer, device="cuda", memory=memory)
+        assert on_gpu.device.type == "cuda"
+        for document in (paper(), Document.from_sections(SECTIONS[:2]), paper()):
+            expected = fresh(tiny_writer).summarize(document, options)
+            assert on_gpu.summarize(document, options) == expected
+    finally:
+        torch.cuda.set_per_process_memory_fraction(1.0)
