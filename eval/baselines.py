@@ -25,10 +25,17 @@ HIPORANK_MU = 0.5  # weight of the centrality between sections
 
 @dataclass(frozen=True)
 class Prediction:
-    """A summary as text, and the source sentences it was taken from, in the order of the text."""
+    """A summary as text, and the source sentences behind it, in the order of the text.
+
+    Attributes:
+        text: The summary.
+        sentences: Indices of the sentences it was taken from, or that are most like its own.
+        seconds: That it took, None if they were not measured.
+    """
 
     text: str
     sentences: tuple[int, ...]
+    seconds: float | None = None
 
 
 def lead(document: Document, budget_words: int, reference: str | None = None) -> list[int]:

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence, Set
 from itertools import chain, pairwise
 
 _TOKEN = re.compile(r"\w+|[^\w\s]")
+
+NOVEL_NGRAMS = ("novel_unigrams", "novel_bigrams", "novel_trigrams", "novel_fourgrams")
+"""Measures of runs of one word, two words and so on."""
 
 
 def surface_tokens(text: str) -> list[str]:
@@ -24,6 +27,9 @@ class FragmentIndex:
         self._places: dict[tuple[str, ...], list[int]] = {}
         for place, pair in enumerate(pairwise(self._tokens)):
             self._places.setdefault(pair, []).append(place)
+        self._ngrams = [
+            frozenset(_ngrams(self._tokens, n)) for n in range(1, len(NOVEL_NGRAMS) + 1)
+        ]
 
     def fragment_lengths(self, tokens: Sequence[str]) -> list[int]:
         """Returns the lengths in tokens of the extractive fragments of a summary.
@@ -66,8 +72,9 @@ class FragmentIndex:
             coverage: Share of its tokens that stand in fragments, in percent.
             density: Mean over its tokens of the length of their fragment, in tokens.
             compression: Tokens of the source for each of its tokens.
-            novel_bigrams: Share of its pairs of neighbouring words that the source does not have,
-                in percent; pairs over a punctuation mark or the end of a sentence do not count.
+            novel_unigrams, novel_bigrams, novel_trigrams, novel_fourgrams: Share of its runs of
+                one to four neighbouring words that the source does not have, in percent; runs over
+                a punctuation mark or the end of a sentence do not count.
             All are 0 of an empty summary.
         Source: Grusky et al. 2018, arXiv:1804.11283 (coverage, density, compression); See et al.
             2017, arXiv:1704.04368 (novel n-grams).
@@ -77,17 +84,30 @@ class FragmentIndex:
         by_sentence = [surface_tokens(sentence) for sentence in sentences]
         tokens = list(chain(*by_sentence))
         lengths = self.fragment_lengths(tokens)
-        pairs = [
-            pair
-            for part in by_sentence
-            for pair in pairwise(part)
-            if pair[0][0].isalnum() and pair[1][0].isalnum()
-        ]
-        n_novel = sum(pair not in self._places for pair in pairs)
         n_tokens = max(1, len(tokens))
         return {
             "coverage": 100 * sum(lengths) / n_tokens,
             "density": sum(length * length for length in lengths) / n_tokens,
             "compression": len(self._tokens) / n_tokens if tokens else 0.0,
-            "novel_bigrams": 100 * n_novel / max(1, len(pairs)),
+            **{
+                name: _share_of_novel(by_sentence, n, self._ngrams[n - 1])
+                for n, name in enumerate(NOVEL_NGRAMS, start=1)
+            },
         }
+
+
+def _ngrams(tokens: Sequence[str], n: int) -> Iterator[tuple[str, ...]]:
+    return zip(*(tokens[start:] for start in range(n)), strict=False)
+
+
+def _share_of_novel(
+    by_sentence: Sequence[Sequence[str]], n: int, known: Set[tuple[str, ...]]
+) -> float:
+    """Returns the share in percent of the runs of `n` words that are not among the known ones."""
+    runs = [
+        run
+        for tokens in by_sentence
+        for run in _ngrams(tokens, n)
+        if all(token[0].isalnum() for token in run)
+    ]
+    return 100 * sum(run not in known for run in runs) / max(1, len(runs))

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from itertools import chain
 
 from eval.baselines import Prediction
-from eval.fragments import FragmentIndex
+from eval.fragments import NOVEL_NGRAMS, FragmentIndex
 from eval.metrics import METRIC_NAMES, score_stems, sentences_of, stems
 from eval.redundancy import measure_redundancy
 from eval.road_map import is_road_map
@@ -28,7 +29,7 @@ MEANS = (
     "coverage",
     "density",
     "compression",
-    "novel_bigrams",
+    *NOVEL_NGRAMS,
     "repeated_trigrams",
     "redundancy",
     "near_duplicates",
@@ -39,8 +40,12 @@ MEANS = (
 RATES = {
     "unsupported_numbers": Rate("unsupported_numbers", "numbers"),
     "unsupported_names": Rate("unsupported_names", "names"),
+    "unsupported_sentences": Rate("unsupported_sentences", "sentences"),
 }
 """Measures that are counted over all documents, as many summaries have no number or name."""
+
+COUNTS = ("numbers", "names", "sentences", "loops")
+"""What is counted over all documents and told as it is: `loops` are summaries with one."""
 
 MEASURES = (*MEANS, *RATES)
 
@@ -51,15 +56,20 @@ class ScoredPrediction:
 
     Attributes:
         text: The summary.
-        sentences: Indices of the source sentences it was taken from; empty if none are known.
-        scores: Value of each of MEANS, and the counts behind RATES.
+        sentences: Indices of the source sentences that were picked, or are most like the written
+            ones; empty if none are known.
+        scores: Value of each of MEANS and COUNTS, and the counts behind RATES.
         kinds: How many of `sentences` stand in each kind of section.
+        unsupported: Its numbers and names that the source does not hold, each once.
+        seconds: That it took, None if they were not measured; equal summaries may differ in them.
     """
 
     text: str
     sentences: tuple[int, ...]
     scores: dict[str, float]
     kinds: dict[str, int]
+    unsupported: tuple[str, ...] = ()
+    seconds: float | None = field(default=None, compare=False)
 
 
 class Judge:
@@ -87,4 +97,11 @@ class Judge:
             **measure_support(self._support, sentences),
         }
         kinds = count_kinds(self._document, prediction.sentences)
-        return ScoredPrediction(text, prediction.sentences, scores, kinds)
+        return ScoredPrediction(
+            text=text,
+            sentences=prediction.sentences,
+            scores=scores,
+            kinds=kinds,
+            unsupported=tuple(dict.fromkeys(chain(*chain(*map(self._support.lacks, sentences))))),
+            seconds=prediction.seconds,
+        )

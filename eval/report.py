@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from eval.plot import require_drawable
+from eval.report_abstract import abstract_sections, example_page, require_modes
 from eval.report_plot import (
     draw_histories,
     draw_lengths,
@@ -26,10 +27,16 @@ from eval.report_section import (
     tables_of,
     training_sections,
 )
+from eval.results import predictions_path
 from finetune.command import exit_status
 from terraformer.errors import DataError
 
-_LAYOUT = {"rouge": ("groups", "lengths"), "robustness": ("groups", "losses")}
+_LAYOUT = {
+    "rouge": ("groups", "lengths"),
+    "abstract": ("groups", "lengths", "all"),
+    "shown": ("examples",),
+    "robustness": ("groups", "losses"),
+}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -38,12 +45,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Args:
         arguments: Words of the command line after the name; None takes those of the process.
     """
-    options = _parser().parse_args(arguments)
+    parser = _parser()
+    options = parser.parse_args(arguments)
+    if options.abstract is None and (options.shown or options.examples):
+        parser.error("--shown and --examples go with --abstract")
     return exit_status("eval.report", lambda: _run(options))
 
 
 def _run(options: argparse.Namespace) -> None:
     rouge = _load(options.rouge, _LAYOUT["rouge"])
+    written = _load(options.abstract, _LAYOUT["abstract"]) if options.abstract else None
+    if written is not None:
+        require_modes(options.abstract.name, written)
+    shown = {path.name: _load(path, _LAYOUT["shown"]) for path in options.shown}
+    examples = _load_predictions(options.abstract) if options.examples else []
     robustness = {path.name: _load(path, _LAYOUT["robustness"]) for path in options.robustness}
     rows = {path.name: _load(path) for path in options.rows}
     for name, report in rows.items():
@@ -68,18 +83,26 @@ def _run(options: argparse.Namespace) -> None:
         draw(path)
         plots[name] = path.name
 
+    papers = [row for report in shown.values() for row in report["examples"]]
+    sources = {options.rouge.name: rouge}
+    if written is not None:
+        sources |= {options.abstract.name: written, **shown}
     parts = [
         "# Results",
         "Made by `python -m eval.report` from the reports named at the end; not written by hand.",
         *rouge_sections(rouge, plots),
+        *(abstract_sections(written, papers) if written is not None else ()),
         *robustness_sections(list(robustness.values()), plots),
         *training_sections(plots),
         *row_sections(rows),
-        *source_section({options.rouge.name: rouge, **robustness, **rows}),
+        *source_section({**sources, **robustness, **rows}),
     ]
     options.output.write_text("\n\n".join(parts) + "\n", encoding="utf-8")
     for name in (options.output.name, *plots.values()):
         print(f"wrote {options.output.with_name(name)}", file=sys.stderr)
+    if written is not None and options.examples:
+        options.examples.write_text(example_page(written["config"], examples), encoding="utf-8")
+        print(f"wrote {options.examples}", file=sys.stderr)
 
 
 def _load(path: Path, entries: Sequence[str] = ()) -> dict[str, Any]:
@@ -100,6 +123,18 @@ def _load(path: Path, entries: Sequence[str] = ()) -> dict[str, Any]:
     return report
 
 
+def _load_predictions(report: Path) -> list[dict[str, Any]]:
+    """Reads what was predicted in an evaluation.
+
+    Raises:
+        DataError: if the file beside the report is missing.
+    """
+    path = predictions_path(report)
+    if not path.exists():
+        raise DataError(f"{path} is missing: eval.rouge wrote it beside {report.name}")
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+
+
 def _load_history(path: Path) -> list[dict[str, Any]]:
     history = _read(path)
     if not isinstance(history, list) or not any("step" in row for row in history):
@@ -118,11 +153,33 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m eval.report",
         description="Writes the results of evaluations as a page of Markdown, with the command "
-        "and the commit that made each report. No text of a paper is in it.",
+        "and the commit that made each report. No text of a paper is in it, except summaries "
+        "of the papers that --shown names.",
     )
     parser.add_argument("output", type=Path, metavar="FILE.md", help="page to write")
     parser.add_argument(
         "--rouge", type=Path, required=True, metavar="FILE", help="report of eval.rouge"
+    )
+    parser.add_argument(
+        "--abstract",
+        type=Path,
+        metavar="FILE",
+        help="report of eval.rouge --mode both: written summaries beside picked ones",
+    )
+    parser.add_argument(
+        "--shown",
+        type=Path,
+        nargs="+",
+        default=(),
+        metavar="FILE",
+        help="reports of eval.example, whose summaries are printed in full",
+    )
+    parser.add_argument(
+        "--examples",
+        type=Path,
+        metavar="FILE.md",
+        help="also print the summaries of five papers of --abstract, from the best to the worst, "
+        "to this file; it holds text of the papers, so keep it to yourself",
     )
     parser.add_argument(
         "--robustness",

@@ -12,8 +12,8 @@ MEASURES_EXPLAINED = """\
 - coverage: share of the summary's tokens in pieces copied from the source; density: mean length of
   the piece that a token stands in; compression: tokens of the source for each of the summary
   ([Grusky et al. 2018](https://arxiv.org/abs/1804.11283)).
-- novel bigrams: share of the summary's word pairs that the source does not have
-  ([See et al. 2017](https://arxiv.org/abs/1704.04368)).
+- novel bigrams: share of the summary's word pairs that the source does not have, and so of single
+  words, trigrams and 4-grams ([See et al. 2017](https://arxiv.org/abs/1704.04368)).
 - repeated trigrams: share that has stood in the summary before
   ([Xiao and Carenini 2020](https://arxiv.org/abs/2012.00052), one less their ratio of unique
   n-grams); redundancy: mean ROUGE-L F1 of all pairs of its sentences (Bommasani and Cardie 2020).
@@ -21,6 +21,17 @@ MEASURES_EXPLAINED = """\
   one; road maps: sentences a summary such as "Section 2 describes the data".
 - unsupported numbers and names: share of the numbers in digits, and of the capitalised words that
   do not open a sentence, that the source has nowhere."""
+
+LOOPS_EXPLAINED = """
+- unsupported sentences: share of the sentences that hold such a number or name.
+- loops: summaries that say the same words {turns} times running, {tokens} tokens or more, or the
+  same letters {in_a_word} times in a word."""
+
+
+def explain_measures(config: Mapping[str, Any]) -> str:
+    """Returns what the columns of `measure_rows` are, of a report with this config."""
+    explained = MEASURES_EXPLAINED.format(near_duplicate=config["near_duplicate"])
+    return explained + (LOOPS_EXPLAINED.format(**config["loop"]) if "loop" in config else "")
 
 
 def rouge_sections(report: Mapping[str, Any], plots: Mapping[str, str]) -> list[str]:
@@ -31,7 +42,6 @@ def rouge_sections(report: Mapping[str, Any], plots: Mapping[str, str]) -> list[
         plots: File names of plots, by "rouge", "lengths" and "sections"; some may be missing.
     """
     config, groups = report["config"], report["groups"]
-    explained = MEASURES_EXPLAINED.format(near_duplicate=config["near_duplicate"])
     return [
         "## ROUGE",
         f"{config['n_documents']} papers of the {config['split']} split, all systems on the same "
@@ -44,7 +54,7 @@ def rouge_sections(report: Mapping[str, Any], plots: Mapping[str, str]) -> list[
         "## Other measures",
         "Means over documents; numbers and names are counted over all documents of a group. Above "
         "the systems stands what is measured of the abstracts.",
-        explained,
+        explain_measures(config),
         format_markdown(measure_rows(groups)),
         "## By length",
         "Tokens of the source are those of the shipped tokenizer.",

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from eval.commit import commit_of_code
-from eval.measures import MEANS, RATES, ScoredPrediction
+from eval.measures import COUNTS, MEANS, RATES, ScoredPrediction
 from eval.metrics import bootstrap_means, share_of_gap
 from eval.sections import share_of_kinds
 from finetune.data import GROUPS
@@ -35,6 +35,7 @@ class DocumentResult:
 
     Attributes:
         id: Of the paper.
+        title: Of the paper, empty if it has none.
         group: In which it is reported.
         n_tokens: Length of the source.
         kinds: How many of the source's sentences stand in each kind of section.
@@ -43,6 +44,7 @@ class DocumentResult:
     """
 
     id: str
+    title: str
     group: str
     n_tokens: int
     kinds: dict[str, int]
@@ -89,7 +91,8 @@ def summarize(members: Sequence[DocumentResult]) -> dict[str, Any]:
 
     Returns:
         "n"; "median_tokens" of the sources; "systems": {name: {measure: value, "<measure>_ci95":
-        [low, high]}}, ROUGE in percent, null where nothing was there to count; "reference": the
+        [low, high]}}, ROUGE in percent, null where nothing was there to count, each of COUNTS over
+        all documents and, where they were measured, mean "seconds" a document; "reference": the
         same of the abstracts; and, where LexRank and the oracle were run, "share_of_gap":
         {name: {"share", "ci95"}} by ROUGE-2.
     """
@@ -99,6 +102,7 @@ def summarize(members: Sequence[DocumentResult]) -> dict[str, Any]:
         "median_tokens": int(np.median([member.n_tokens for member in members])),
         "systems": {
             name: _summarize_system([member.systems[name].scores for member in members])
+            | _mean_seconds([member.systems[name].seconds for member in members])
             for name in names
         },
         "reference": _summarize_system([member.reference for member in members]),
@@ -125,7 +129,13 @@ def _summarize_system(scores: Sequence[Mapping[str, float]]) -> dict[str, Any]:
         whole = by_name[rate.whole]
         parts = 100 * by_name[rate.part][whole > 0] / whole[whole > 0]
         _put(summary, name, parts if whole[0] > 0 else None)
+    summary |= {name: round(sum(score[name] for score in scores)) for name in COUNTS}
     return summary
+
+
+def _mean_seconds(seconds: Sequence[float | None]) -> dict[str, float]:
+    measured = [value for value in seconds if value is not None]
+    return {"seconds": round(sum(measured) / len(measured), 2)} if measured else {}
 
 
 def _put(summary: dict[str, Any], name: str, values: NDArray[np.float64] | None) -> None:

@@ -20,14 +20,18 @@ MEASURE_HEADINGS = {
     "coverage": "coverage %",
     "density": "density",
     "compression": "compression",
+    "novel_unigrams": "novel words %",
     "novel_bigrams": "novel bigrams %",
+    "novel_trigrams": "novel trigrams %",
+    "novel_fourgrams": "novel 4-grams %",
     "repeated_trigrams": "repeated trigrams %",
     "redundancy": "redundancy %",
     "near_duplicates": "near-duplicates",
     "road_maps": "road maps",
+    "loops": "loops",
     **{name: name.replace("_", " ") + " %" for name in RATES},
 }
-_COUNTS = ("near_duplicates", "road_maps")  # a summary, so that they are small
+_DIGITS = {"near_duplicates": 2, "road_maps": 2, "loops": 0}  # the first two are small
 
 Row = dict[str, Any]
 
@@ -53,15 +57,17 @@ def rouge_rows(groups: Mapping[str, Any]) -> list[Row]:
 def measure_rows(groups: Mapping[str, Any]) -> list[Row]:
     """Returns a row a group and system: what is measured beside ROUGE, without intervals.
 
-    The first row of a group is that of the abstracts themselves.
+    The first row of a group is that of the abstracts themselves. What an older report does not have
+    is left out.
     """
     return [
         {
             "group": group,
             "system": name,
             **{
-                heading: _plain(scores[measure], 2 if measure in _COUNTS else 1)
+                heading: plain(scores[measure], _DIGITS.get(measure, 1))
                 for measure, heading in MEASURE_HEADINGS.items()
+                if measure in scores
             },
         }
         for group, entry in groups.items()
@@ -83,7 +89,7 @@ def length_rows(lengths: Mapping[str, Any]) -> list[Row]:
             },
             **_share(entry, name),
             **{
-                MEASURE_HEADINGS[measure]: _plain(scores[measure], 1)
+                MEASURE_HEADINGS[measure]: plain(scores[measure], 1)
                 for measure in ("compression", "redundancy")
             },
         }
@@ -105,7 +111,7 @@ def section_rows(groups: Mapping[str, Any]) -> list[Row]:
         ceiling = sections["systems"].get(CEILING)
         for name, shares in {"(all sentences)": sections["source"], **sections["systems"]}.items():
             row: Row = {"group": group, "picks of": name}
-            row |= {kind.value: _plain(shares[kind.value], 0) for kind in shown}
+            row |= {kind.value: plain(shares[kind.value], 0) for kind in shown}
             if ceiling is not None:
                 difference = methods_and_results(shares) - methods_and_results(ceiling)
                 row["methods + results, less the oracle's"] = f"{round(difference):+d}"
@@ -165,5 +171,6 @@ def _has(entry: Mapping[str, Any], kind: SectionKind) -> bool:
     return any(share[kind.value] >= 0.5 for share in shares)
 
 
-def _plain(value: float | None, digits: int) -> str | None:
+def plain(value: float | None, digits: int) -> str | None:
+    """Returns a number with so many digits after the point."""
     return None if value is None else f"{value:.{digits}f}"

@@ -14,7 +14,9 @@ def measure_support(source: SourceSupport, sentences: Sequence[str]) -> dict[str
         source: Of the summary.
         sentences: Of the summary.
     Returns:
-        numbers, unsupported_numbers, names, unsupported_names: how many the summary has.
+        numbers, unsupported_numbers, names, unsupported_names: How many the summary has.
+        sentences, unsupported_sentences: How many it has, and how many of them hold a number or a
+            name that is unsupported.
     """
     lacking = [source.lacks(sentence) for sentence in sentences]
     return {
@@ -22,4 +24,6 @@ def measure_support(source: SourceSupport, sentences: Sequence[str]) -> dict[str
         "unsupported_numbers": float(sum(len(sentence.numbers) for sentence in lacking)),
         "names": float(sum(len(names_of(sentence)) for sentence in sentences)),
         "unsupported_names": float(sum(len(sentence.names) for sentence in lacking)),
+        "sentences": float(len(sentences)),
+        "unsupported_sentences": float(sum(any(sentence) for sentence in lacking)),
     }

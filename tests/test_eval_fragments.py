@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from eval.fragments import FragmentIndex, surface_tokens
+from eval.fragments import NOVEL_NGRAMS, FragmentIndex, surface_tokens
 
 WORDS = st.lists(st.sampled_from(["a", "b", "c", "d", ","]), max_size=25)
 
@@ -54,6 +54,11 @@ def test_counted_by_hand() -> None:
     # the-bridge and the-sea of the-bridge, bridge-fell, fell-into, into-the, the-sea, nobody-was,
     # was-hurt; sea-nobody stands over a semicolon.
     assert measures["novel_bigrams"] == pytest.approx(100 * 2 / 7)
+    # sea of nine words; bridge-fell-into, fell-into-the, nobody-was-hurt are known of five;
+    # bridge-fell-into-the of three.
+    assert measures["novel_unigrams"] == pytest.approx(100 / 9)
+    assert measures["novel_trigrams"] == pytest.approx(100 * 2 / 5)
+    assert measures["novel_fourgrams"] == pytest.approx(100 * 2 / 3)
 
 
 @given(WORDS.filter(bool), st.data())
@@ -63,7 +68,7 @@ def test_a_piece_of_the_source_is_one_fragment(source: list[str], data: st.DataO
     measures = FragmentIndex(" ".join(source)).measure([" ".join(source[start:stop])])
     assert measures["coverage"] == 100
     assert measures["density"] == pytest.approx(stop - start)
-    assert measures["novel_bigrams"] == 0
+    assert [measures[name] for name in NOVEL_NGRAMS] == [0, 0, 0, 0]
 
 
 def test_sentences_taken_from_far_apart_have_no_novel_bigrams() -> None:
@@ -78,4 +83,5 @@ def test_case_does_not_matter_and_nothing_shared_is_zero() -> None:
     assert index.measure(["bert READS"])["coverage"] == 100
     nothing = index.measure(["owls hunt"])
     assert (nothing["coverage"], nothing["density"], nothing["novel_bigrams"]) == (0, 0, 100)
+    assert (nothing["novel_unigrams"], nothing["novel_trigrams"]) == (100, 0)
     assert set(index.measure([]).values()) == {0}

@@ -34,6 +34,24 @@ def test_a_third_copy_counts_once() -> None:
     assert measures["repeated_trigrams"] == pytest.approx(100 * 4 / 6)
 
 
+@pytest.mark.parametrize(
+    ("sentences", "loops"),
+    [
+        (["we saw it we saw it we saw it".split()], 1),
+        ([["it", "fell"]] * 4, 1),  # four sentences of two words
+        ([["it", "fell"]] * 3, 0),  # six tokens are too few
+        ([list("abcd")] * 2, 0),  # two turns
+        ([list("abcd"), list("xabcd"), list("yabcd")], 0),  # thrice, but not running
+        (["start over and over over over over over over over over".split()], 1),
+        ([["nanananananananana"]], 1),
+        ([["nananana"]], 0),
+    ],
+    ids=lambda value: None if isinstance(value, int) else "-".join(map("".join, value)),
+)
+def test_loops_are_what_comes_again_and_again(sentences: list[list[str]], loops: int) -> None:
+    assert measure_redundancy(sentences)["loops"] == loops
+
+
 @pytest.mark.parametrize("sentences", [[], [[]], [list("ab")], [[], []]])
 def test_what_cannot_repeat_does_not(sentences: list[list[str]]) -> None:
     assert set(measure_redundancy(sentences).values()) == {0}

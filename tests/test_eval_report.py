@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
 from scored_papers import prediction, result
 
+from eval.measures import ScoredPrediction
 from eval.report import main
 from eval.report_plot import section_differences
-from eval.results import summarize_lengths, write_report
+from eval.results import summarize, summarize_lengths, write_report
 from eval.robustness import measure_losses
 from eval.table import write_rows
 
@@ -86,6 +88,86 @@ def test_the_page_holds_all_reports(reports: Path) -> None:
     assert [(reports / name).read_bytes() for name in ("results.md", *plots)] == before
 
 
+@pytest.fixture
+def abstract(reports: Path) -> Path:
+    """Adds a report of both modes on nine papers, and one of an example."""
+
+    def written(score: float) -> ScoredPrediction:
+        made_up = prediction(score, numbers=2, unsupported_numbers=1)
+        return replace(made_up, text=f"Wrote {score:.0f}*.", unsupported=("75.5", "Zurich"))
+
+    picked = replace(prediction(20.0), text="Picked [1].", seconds=0.5)
+    papers = [
+        result(f"paper-{i}", "pubmed", 3000, extract=picked, abstract=written(10.0 + i * i))
+        for i in range(9)
+    ]
+    config = CONFIG | {
+        "command": "python -m eval.rouge --mode both",
+        "model": "writer",
+        "strict": False,
+        "device": "cpu",
+        "papers_at_once": 2,
+        "n_documents": 9,
+        "loop": {"turns": 3, "tokens": 8, "in_a_word": 8},
+    }
+    pooled = {"lengths": summarize_lengths(papers), "all": summarize(papers)}
+    write_report(reports / "abstract.json", config, papers, **pooled)
+    own = {"extract": asdict(picked), "abstract": asdict(written(5.0))}
+    rows = [{"id": "report.txt", "title": "Our own_paper", "systems": own}]
+    write_rows(reports / "own.json", {"command": "python -m eval.example"}, examples=rows)
+    return reports
+
+
+def test_modes_stand_side_by_side_with_the_papers_that_may_be_shown(abstract: Path) -> None:
+    words = ["--abstract", str(abstract / "abstract.json"), "--shown", str(abstract / "own.json")]
+    assert run(abstract, *words) == 0
+    page = (abstract / "results.md").read_text()
+    assert "9 papers of the test split, each summarized in both modes" in page
+    assert "abstract: 50.0 % [50.0, 50.0] of 18 numbers are not in the paper" in page
+    assert re.search(r"\| all \| 9 \| abstract \|.* 50\.0 ± 0\.0 \|", page)
+    assert re.search(r"\| pubmed, arxiv, other \| < 4k \| 9 \| extract \|", page)
+    assert "| pubmed | (abstract) |" in page
+    assert "### Our own\\_paper" in page
+    assert "> Wrote 5\\*." in page
+    assert "> Picked \\[1\\]." in page
+    assert "Not in the paper: 75.5, Zurich." in page
+    assert "| own.json | `python -m eval.example` |" in page
+    assert "paper-" not in page  # nothing of the data set's papers
+
+
+def test_five_papers_from_best_to_worst_stand_in_a_file_of_their_own(abstract: Path) -> None:
+    words = ["--abstract", str(abstract / "abstract.json")]
+    assert run(abstract, *words, "--examples", str(abstract / "examples.md")) == 0
+    page = (abstract / "examples.md").read_text()
+    # Scores are 10, 11, 14, 19, 26, 35, 46, 59 and 74.
+    assert re.findall(r"> Wrote (\d+)", page) == ["74", "46", "26", "14", "10"]
+    assert re.findall(r"### (.+): On paper-(\d)", page) == [
+        ("Best", "8"),
+        ("Upper quartile", "6"),
+        ("Median", "4"),
+        ("Lower quartile", "2"),
+        ("Worst", "0"),
+    ]
+    assert page.count("> Picked") == 5
+    assert page.count("| 1 of 2 |") == 5
+    assert "Wrote" not in (abstract / "results.md").read_text()
+
+
+def test_examples_need_the_predictions(abstract: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (abstract / "abstract.jsonl").unlink()
+    words = ["--abstract", str(abstract / "abstract.json")]
+    assert run(abstract, *words, "--examples", str(abstract / "examples.md")) == 1
+    assert "abstract.jsonl is missing" in capsys.readouterr().err
+    assert not (abstract / "results.md").exists()
+
+
+@pytest.mark.parametrize("words", [["--shown", "own.json"], ["--examples", "examples.md"]])
+def test_examples_go_with_a_report_of_both_modes(reports: Path, words: list[str]) -> None:
+    with pytest.raises(SystemExit) as stop:
+        run(reports, *words)
+    assert stop.value.code == 2
+
+
 def test_sections_are_compared_with_the_oracle_where_picks_are_known(reports: Path) -> None:
     groups = json.loads((reports / "rouge.json").read_text())["groups"]
     differences = section_differences(groups)
@@ -108,6 +190,7 @@ def test_without_plots_there_are_no_pictures(reports: Path) -> None:
     ("words", "message"),
     [
         (["--rouge", "speed-decode.json"], "speed-decode.json lacks groups, lengths"),
+        (["--abstract", "rouge.json"], "rouge.json lacks all"),
         (["--robustness", "rouge.json"], "rouge.json lacks losses"),
         (["--rows", "extract/history.json"], "holds no JSON object"),
         (["--history", "rouge.json"], "no history.json"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -40,6 +41,28 @@ def test_rates_are_counted_over_all_documents() -> None:
     assert (low, high) == (0.0, 100.0)
     assert scores["unsupported_names"] is None
     assert "share_of_gap" not in entry
+
+
+def test_counts_are_summed_and_seconds_averaged() -> None:
+    slow = replace(prediction(1.0, loops=1, numbers=2), seconds=4.0)
+    fast = replace(prediction(1.0, loops=1, numbers=3), seconds=1.0)
+    papers = [result("a", "arxiv", 10, x=slow, y=slow), result("b", "pubmed", 9, x=fast, y=fast)]
+    scores = summarize(papers)["systems"]["x"]
+    assert (scores["loops"], scores["numbers"], scores["names"]) == (2, 5, 0)
+    assert scores["seconds"] == 2.5
+    assert "seconds" not in summarize(papers)["reference"]
+    assert slow == replace(slow, seconds=9.0)  # what was measured of the summary is the same
+
+
+def test_rows_of_an_older_report_lack_what_it_lacks() -> None:
+    groups = summarize_groups([result("a", "pubmed", 100, x=prediction(1.0, numbers=1))])
+    entry = groups["pubmed"]
+    for scores in (entry["reference"], entry["systems"]["x"]):
+        for name in ("loops", "novel_fourgrams", "unsupported_sentences"):
+            del scores[name]
+    _, row = measure_rows(groups)
+    assert row["unsupported numbers %"] == "0.0"
+    assert not {"loops", "novel 4-grams %", "unsupported sentences %"} & set(row)
 
 
 def test_share_of_the_gap_and_systems_without_a_gap() -> None:

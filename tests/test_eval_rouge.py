@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -15,13 +16,12 @@ import pytest
 
 from eval.baselines import Prediction
 from eval.evaluation import System, evaluate, load_baseline, make_tasks, mean_abstract_words, sample
-from eval.measures import MEANS, MEASURES, RATES
+from eval.measures import COUNTS, MEANS, MEASURES, RATES
 from eval.metrics import score_summary
 from eval.rouge import main
 from finetune.data import find_split, to_document
 from terraformer.document import Document
 from terraformer.errors import CheckpointError
-from terraformer.summary import Length
 
 SHARED = Path(__file__).parents[1] / os.environ.get("TERRAFORMER_DATA", "../shared/data")
 ORIGINS = ["pmc_clinical", "plos", "sumpubmed", "neurips2025", "acl_scisumm"]
@@ -55,7 +55,7 @@ def data(tmp_path: Path) -> Path:
     return folder
 
 
-def load_second_section(model: str | None, length: Length | int) -> System:
+def load_second_section(model: str | None, **_: object) -> System:
     """A system that takes the results' first two sentences, whatever the budget."""
 
     def summarize(document: Document, budget_words: int, reference: str) -> Prediction:
@@ -76,17 +76,17 @@ def test_report_has_the_promised_structure(
     report = tmp_path / "report.json"
     assert run(data, "--baselines", "lead,lexrank,oracle", "--report", str(report)) == 0
     values = json.loads(report.read_text())
-    assert list(values) == ["config", "commit", "groups", "lengths"]
+    assert list(values) == ["config", "commit", "groups", "lengths", "all"]
     assert values["config"]["command"].startswith("python -m eval.rouge --data papers --threads 1")
     assert {group: entry["n"] for group, entry in values["groups"].items()} == GROUPS
     for entry in values["groups"].values():
         assert list(entry["systems"]) == ["terraformer", "lead", "lexrank", "oracle"]
         for scores in entry["systems"].values():
-            assert set(scores) == {*MEASURES, *(f"{name}_ci95" for name in MEASURES)}
+            assert set(scores) == {*MEASURES, *(f"{name}_ci95" for name in MEASURES), *COUNTS}
             for name in MEANS:
                 low, high = scores[f"{name}_ci95"]
                 assert low <= scores[name] <= high
-            assert [scores[name] for name in RATES] == [None, None]  # none in these papers
+            assert [scores[name] for name in RATES] == [None, None, 0]  # there are only sentences
             assert scores["coverage"] == 100
         assert entry["reference"]["rouge2"] == 100
         assert list(entry["share_of_gap"]) == ["terraformer", "lead"]
@@ -146,14 +146,78 @@ def test_the_real_summarizer_runs(data: Path, tmp_path: Path, tiny_checkpoint: P
         words = ["--model", str(tiny_checkpoint), "--length", "20", "--report", str(report)]
         assert main(["--data", str(data), "--threads", "1", *words]) == 0
     values, others = (json.loads(report.read_text()) for report in reports)
-    # Only the name of the report differs.
+    # Only the name of the report differs, and what the machine was doing beside.
     assert values["config"].pop("command") != others["config"].pop("command")
+    for report in (values, others):
+        assert report["config"].pop("machine")["threads"] == 1
+        for entry in (report["all"], *report["groups"].values()):
+            assert entry["systems"]["terraformer"].pop("seconds") >= 0
+        for buckets in report["lengths"].values():
+            for entry in buckets.values():
+                assert entry["systems"]["terraformer"].pop("seconds") >= 0
     assert values == others
     assert values["config"]["model"] == tiny_checkpoint.name
     for line in map(json.loads, reports[0].with_suffix(".jsonl").open()):
         ours = line["systems"]["terraformer"]
         assert 9 <= len(ours["text"].split()) <= 31
         assert ours["sentences"] == sorted(ours["sentences"])
+
+
+WRITTEN = (
+    "The flux of sediment rose with the discharge of the river. "
+    "It fell by 75.5 percent in Zurich. We measured the turbidity at every station."
+)
+
+
+def test_both_modes_are_run_on_the_same_papers(
+    data: Path,
+    tmp_path: Path,
+    tiny_writer: Path,
+    recite: Callable[[str], Any],
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    recite(WRITTEN)
+    report = tmp_path / "report.json"
+    words = ["--data", str(data), "--threads", "1", "--limit", "2", "--report", str(report)]
+    assert main([*words, "--mode", "both", "--model", str(tiny_writer)]) == 0
+    values = json.loads(report.read_text())
+    assert (values["config"]["mode"], values["config"]["strict"]) == ("both", False)
+    systems = values["all"]["systems"]
+    assert list(systems) == ["extract", "abstract"]
+    assert systems["extract"]["unsupported_sentences"] == 0
+    written = systems["abstract"]
+    assert (written["numbers"], written["names"], written["sentences"]) == (2, 2, 6)
+    assert (written["unsupported_numbers"], written["unsupported_names"]) == (100, 100)
+    assert written["unsupported_sentences"] == pytest.approx(100 / 3, abs=1e-3)
+    assert written["novel_unigrams"] == 100
+    assert written["seconds"] > 0
+    for line in map(json.loads, report.with_suffix(".jsonl").open()):
+        assert line["title"] == paper(int(line["id"].split("-")[1]))["title"]
+        assert line["systems"]["abstract"]["text"] == WRITTEN
+        assert line["systems"]["abstract"]["unsupported"] == ["75.5", "Zurich"]
+        assert line["systems"]["extract"]["text"] != WRITTEN
+    told = "abstract: 100.0 % [100.0, 100.0] of 2 numbers and 100.0 % [100.0, 100.0] of 2 names"
+    assert told in capsys.readouterr().out
+
+
+def test_strict_summaries_hold_nothing_unsupported(
+    data: Path, tmp_path: Path, tiny_writer: Path, recite: Callable[[str], Any]
+) -> None:
+    recite(WRITTEN)
+    report = tmp_path / "report.json"
+    words = ["--data", str(data), "--threads", "1", "--limit", "1", "--report", str(report)]
+    assert main([*words, "--mode", "abstract", "--strict", "--model", str(tiny_writer)]) == 0
+    systems = json.loads(report.read_text())["all"]["systems"]
+    assert list(systems) == ["abstract"]
+    assert (systems["abstract"]["sentences"], systems["abstract"]["numbers"]) == (2, 0)
+
+
+def test_a_model_that_picks_does_not_write(
+    data: Path, tiny_checkpoint: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["--data", str(data), "--threads", "1", "--mode", "abstract"]
+    assert main([*words, "--model", str(tiny_checkpoint)]) == 1
+    assert "picks sentences and does not write" in capsys.readouterr().err
 
 
 def test_limit_takes_the_same_papers_whatever_their_order() -> None:
@@ -176,7 +240,7 @@ def test_processes_give_the_results_of_one(data: Path) -> None:
     assert list(evaluate(tasks, loaders, 2)) == list(evaluate(tasks, loaders, 1))
 
 
-def load_nothing(model: str | None, length: Length | int) -> System:
+def load_nothing(model: str | None, **_: object) -> System:
     raise CheckpointError(f"no checkpoint {model}: give a folder")
 
 
@@ -214,6 +278,7 @@ def test_an_error_names_the_document(tmp_path: Path, capsys: pytest.CaptureFixtu
         ["--limit", "few"],
         ["--baselines", "lead,best"],
         ["--length", "huge"],
+        ["--mode", "rewrite"],
         ["--threads", "-1"],
         ["--report", "predictions.jsonl"],
     ],

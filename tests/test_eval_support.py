@@ -17,6 +17,8 @@ def test_what_the_source_lacks_is_counted() -> None:
         "unsupported_numbers": 1,
         "names": 3,
         "unsupported_names": 1,
+        "sentences": 2,
+        "unsupported_sentences": 1,
     }
 
 
@@ -30,3 +32,4 @@ def test_what_is_copied_is_supported() -> None:
 def test_repeated_numbers_count_each_time() -> None:
     measures = measure_support(SourceSupport("Nothing."), ["It was 7, then 7.", "In all, 7."])
     assert (measures["numbers"], measures["unsupported_numbers"]) == (3, 3)
+    assert (measures["sentences"], measures["unsupported_sentences"]) == (2, 2)
