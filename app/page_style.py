@@ -71,6 +71,8 @@ footer .divider:last-child { display: none; }
 .dark .tf-sentences mark { background: #854d0e; color: #fef9c3; }
 .tf-mark { color: #b45309; font-size: 0.88em; }
 .dark .tf-mark { color: #fbbf24; }
+.tf-draft { margin: 1rem 0 0; line-height: 1.55; }
+.tf-draft::after { content: "▍"; color: var(--primary-500); }
 .tf-notes {
   margin: 0.4rem 0 0; padding: 0.6rem 0.9rem 0.6rem 1.9rem; border-radius: 8px;
   font-size: 0.9rem; background: var(--background-fill-secondary);

@@ -78,6 +78,20 @@ def view_summary(summary: Summary, document: Document, *, source: str, length: L
 </article>"""
 
 
+def view_draft(text: str, source: str) -> str:
+    """Returns a summary that is still being written, as HTML.
+
+    Args:
+        text: What is written of it.
+        source: Name of the document for a reader.
+    """
+    return f"""
+<article class="tf-result" aria-label="Summary" aria-busy="true">
+  <header><p class="tf-meta">{escape(source)} · being written</p></header>
+  <p class="tf-draft">{escape(text)}</p>
+</article>"""
+
+
 def _view_sentence(sentence: SummarySentence, document: Document) -> str:
     places = "".join(_view_source(source, document) for source in sentence.sources)
     mark = mark_of(sentence)

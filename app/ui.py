@@ -6,7 +6,7 @@ import argparse
 import logging
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from html import escape
 from pathlib import Path
 from typing import Any
@@ -19,16 +19,18 @@ import gradio as gr
 from app.arguments import add_model_arguments, positive_count
 from app.batch import READABLE_SUFFIXES
 from app.page_style import CSS, THEME
-from app.page_view import COPY_SCRIPT, EMPTY_VIEW, view_summary
+from app.page_view import COPY_SCRIPT, EMPTY_VIEW, view_draft, view_summary
 from app.readers import read_document, read_text
 from app.render import to_record
+from app.streaming import Streamed
 from terraformer.document import Document
 from terraformer.errors import DocumentError, TerraformerError
 from terraformer.summarizer import Summarizer
-from terraformer.summary import LENGTHS, MODES, Length, Mode, SummaryOptions
+from terraformer.summary import LENGTHS, MODES, Length, Mode, Summary, SummaryOptions
 
 MAX_FILE_SIZE = "100mb"
 MAX_PASTED_CHARACTERS = 5_000_000
+SECONDS_BETWEEN_WORDS = 0.15  # as they are shown
 MAX_WAITING = 16  # visitors in the queue; the next is told to come back
 EXAMPLE = Path(__file__).parent.parent / "examples" / "report.pdf"
 
@@ -52,14 +54,37 @@ def build_page(summarizer: Summarizer) -> gr.Blocks:
         progress: gr.Progress = gr.Progress(),  # noqa: B008 (Gradio finds it by its default)
     ) -> tuple[str, dict[str, Any]]:
         """Summarizes an uploaded file or a pasted text; returns HTML and the summary's record."""
+        *_, result = show(file, text, length, keep_abstract, mode, strict, progress)
+        return result
 
-        def show(what: str, done: int, total: int) -> None:
+    def show(
+        file: str | None,
+        text: str,
+        length: Length,
+        keep_abstract: bool,
+        mode: Mode | None = None,
+        strict: bool = False,
+        progress: gr.Progress = gr.Progress(),  # noqa: B008
+    ) -> Iterator[tuple[str, Any]]:
+        """Yields what is written of a summary, as HTML, then what `summarize` returns."""
+
+        def report(what: str, done: int, total: int) -> None:
             progress((done, total), desc=what, unit="")
 
         try:
             options = SummaryOptions(length=length, mode=mode, strict=strict)
-            document, source = _read(file, text, keep_abstract, show)
-            summary = summarizer.summarize(document, options, progress=show)
+            document, source = _read(file, text, keep_abstract, report)
+
+            def work(tell: Callable[[str], None]) -> Summary:
+                return summarizer.summarize(
+                    document, options, progress=report, written=lambda words, _: tell(words)
+                )
+
+            writing = Streamed(work, SECONDS_BETWEEN_WORDS)
+            draft = ""
+            for words in writing:
+                draft += "".join(words)
+                yield view_draft(draft, source), gr.skip()
         except TerraformerError as error:
             raise _shown(str(error)) from error
         except Exception as error:
@@ -67,9 +92,9 @@ def build_page(summarizer: Summarizer) -> gr.Blocks:
             raise _shown(
                 "the summarizer failed on this document; the details are in the server's log"
             ) from error
-        return (
-            view_summary(summary, document, source=source, length=options.length),
-            to_record(summary, document, source=source, length=options.length),
+        yield (
+            view_summary(writing.result, document, source=source, length=options.length),
+            to_record(writing.result, document, source=source, length=options.length),
         )
 
     with gr.Blocks(
@@ -111,14 +136,23 @@ def build_page(summarizer: Summarizer) -> gr.Blocks:
             with gr.Column(scale=3, min_width=300):
                 view = gr.HTML(EMPTY_VIEW, js_on_load=COPY_SCRIPT, elem_classes="tf-view")
                 record = gr.JSON(visible=False)
+        inputs, outputs = [file, text, length, keep_abstract, *writing], [view, record]
         button.click(
-            summarize,
-            inputs=[file, text, length, keep_abstract, *writing],
-            outputs=[view, record],
-            api_name="summarize",
+            show,
+            inputs,
+            outputs,
+            api_visibility="private",
             concurrency_limit=1,
+            concurrency_id="summarize",
             show_progress_on=view,
             scroll_to_output=True,
+        )
+        # Programs would be given the first words alone by what streams.
+        gr.Button(visible=False).click(
+            *(summarize, inputs, outputs),
+            api_name="summarize",
+            concurrency_limit=1,
+            concurrency_id="summarize",
         )
     page.queue(max_size=MAX_WAITING)
     return page

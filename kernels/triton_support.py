@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import shutil
 from typing import Any
 
 import torch
@@ -26,7 +27,14 @@ def needs_triton(device: torch.device) -> str | None:
     if capability < _LEAST_CAPABILITY:
         found, least = (".".join(map(str, item)) for item in (capability, _LEAST_CAPABILITY))
         return f"the device has compute capability {found}, it needs {least}"
+    if not _finds_compiler():
+        return "triton builds its launchers with a C compiler: install gcc or clang, or set CC"
     return None
+
+
+def _finds_compiler() -> bool:
+    """Whether there is a C compiler where Triton looks for one."""
+    return bool(os.environ.get("CC") or shutil.which("clang") or shutil.which("gcc"))
 
 
 def interpreted() -> bool:
