@@ -15,6 +15,7 @@ from typing import Any
 import torch
 
 from eval.command import positive, positive_list, require_folder_of
+from eval.learning_cache import CACHES, attends_to_all, measure_caches
 from eval.learning_member import (
     D_MODEL,
     MEMBERS,
@@ -32,7 +33,12 @@ MORE_HASHES = 16
 
 
 def learn(
-    member: str, task: Task, length: int, schedule: Schedule, n_sequences: int
+    member: str,
+    task: Task,
+    length: int,
+    schedule: Schedule,
+    n_sequences: int,
+    with_caches: bool = False,
 ) -> dict[str, Any]:
     """Trains a member on a task and tells how well it does: a row of the table.
 
@@ -42,8 +48,11 @@ def learn(
         length: Of the sequences, the longest of the curriculum.
         schedule: Of the training.
         n_sequences: Fresh sequences of the accuracy.
+        with_caches: Whether a member that attends to all is also measured where steps read a part
+            of its cache.
     Returns:
-        The row; where a member hashes, also its accuracy with more rounds than in training.
+        The row; where a member hashes, also its accuracy with more rounds than in training; under
+        "caches", where asked for, the rows of `measure_caches`.
     """
     torch.manual_seed(0)
     model = build_member(member, task)
@@ -65,6 +74,8 @@ def learn(
         fit_positions(more, length)
         more.load_state_dict(model.state_dict())
         row[f"accuracy_{MORE_HASHES}_hashes"] = round(measure(more, task, length, n_sequences), 4)
+    if with_caches and attends_to_all(member):
+        row["caches"] = measure_caches(model, task, length, n_sequences)
     return row
 
 
@@ -91,7 +102,9 @@ def _run(options: argparse.Namespace) -> None:
     for length, task, member in product(options.lengths, options.tasks, options.members):
         place = _place(length, task, member)
         if place not in rows:
-            rows[place] = learn(member, TASKS[task], length, schedule, options.sequences)
+            rows[place] = learn(
+                member, TASKS[task], length, schedule, options.sequences, options.caches
+            )
             if options.resume:
                 file = options.resume / f"{member}-{task}-{length}.json"
                 file.write_text(json.dumps(rows[place]) + "\n", encoding="utf-8")
@@ -105,6 +118,14 @@ def _place(length: int, task: str, member: str) -> tuple[int, int, int]:
 
 def _show(rows: list[dict[str, Any]], schedule: Schedule, options: argparse.Namespace) -> None:
     print(format_rows(rows))
+    names = ("member", "task", "length")
+    caches = [
+        {name: row[name] for name in names} | cache
+        for row in rows
+        for cache in row.get("caches", ())
+    ]
+    if caches:
+        print(f"\n{format_rows(caches)}")
     if options.report:
         config = {
             "d_model": D_MODEL,
@@ -113,6 +134,8 @@ def _show(rows: list[dict[str, Any]], schedule: Schedule, options: argparse.Name
             "sequences": options.sequences,
             **describe_machine(),
         }
+        if caches:
+            config["caches"] = {name: asdict(cache) for name, cache in CACHES.items()}
         write_rows(options.report, config, rows=rows)
 
 
@@ -144,6 +167,11 @@ def _parser() -> argparse.ArgumentParser:
         default=32,
         metavar="N",
         help="fresh sequences that are scored (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--caches",
+        action="store_true",
+        help="also measure members of full attention where steps read a part of the cache",
     )
     parser.add_argument(
         "--resume",

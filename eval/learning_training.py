@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
@@ -100,7 +101,13 @@ def accuracy(logits: Tensor, answers: Tensor) -> float:
 @torch.no_grad()
 def measure(model: LanguageModel, task: Task, length: int, n_sequences: int) -> float:
     """Returns the accuracy on sequences that training did not draw, read one by one."""
-    generator = Generator().manual_seed(_TEST_SEED)
     model.eval()
-    shares = [accuracy(*answer(model, task.draw(1, length, generator))) for _ in range(n_sequences)]
-    return sum(shares) / n_sequences
+    batches = fresh_batches(task, length, n_sequences)
+    return sum(accuracy(*answer(model, batch)) for batch in batches) / n_sequences
+
+
+def fresh_batches(task: Task, length: int, n_sequences: int) -> Iterator[Batch]:
+    """Yields sequences that training did not draw, one by one, the same at every call."""
+    generator = Generator().manual_seed(_TEST_SEED)
+    for _ in range(n_sequences):
+        yield task.draw(1, length, generator)

@@ -22,6 +22,7 @@ from finetune.training_data import n_positions
 from terraformer.checkpoint import load_model
 from terraformer.errors import CheckpointError, DataError, DocumentError
 from terraformer.fast_decoding import fast_or_plain
+from terraformer.generation import Decoder
 from terraformer.language_model import LanguageModel
 from terraformer.selected_cache import SelectedCacheConfig
 from terraformer.tokenizer import Tokenizer
@@ -81,15 +82,18 @@ def step_nats(
 ) -> Tensor:
     """Returns the nats of each token of texts [L] that steps read one by one, [W, L]."""
     decoder = fast_or_plain(model, n_threads, cache=cache)
-    nats = []
-    for ids in tqdm(windows, desc="texts", file=sys.stderr):
-        first, state = decoder.begin(ids[None, :0])
-        logits = [first]
-        for token in ids[:-1]:
-            following, state = decoder.step(token[None], state)  # pyright: ignore[reportArgumentType]
-            logits.append(following)
-        nats.append(_nats(torch.cat(logits), ids))
-    return torch.stack(nats)
+    progress = tqdm(windows, desc="texts", file=sys.stderr)
+    return torch.stack([_nats(step_logits(decoder, ids), ids) for ids in progress])
+
+
+def step_logits(decoder: Decoder, ids: Tensor) -> Tensor:
+    """Returns the logits of each token of a text [L] that steps read one by one, [L, V]."""
+    first, state = decoder.begin(ids[None, :0])
+    logits = [first]
+    for token in ids[:-1]:
+        following, state = decoder.step(token[None], state)
+        logits.append(following)
+    return torch.cat(logits)
 
 
 def read_windows(

@@ -15,7 +15,7 @@ from terraformer.attention_config import (
     LocalAttentionConfig,
 )
 from terraformer.cross_attention import CrossAttention
-from terraformer.feed_forward import build_feed_forward, drop_features
+from terraformer.feed_forward import build_feed_forward, draw_kept, drop_features
 from terraformer.feed_forward_config import FeedForwardConfig
 from terraformer.local_attention import LocalAttention
 from terraformer.lsh_attention import LSHAttention
@@ -110,7 +110,15 @@ class FeedForwardBranch(Branch):
     def forward(
         self, x: Tensor, mask: Tensor | None = None, replay: Replay | None = None
     ) -> Tensor:
-        out = self._drop(self.feed_forward(self.norm(x), mask, replay), replay)
+        kept = None
+        if self.training and self.dropout:
+            replay = replay or Replay()
+            kept = draw_kept(x[:, :1], x.shape[-1], self.dropout, replay)
+            if replay.output_grad is not None:
+                replay.output_grad = replay.output_grad * kept
+        out = self.feed_forward(self.norm(x), mask, replay)
+        if kept is not None:
+            out = out * kept.to(out.dtype)
         return out if self.sru is None else out + self._drop(self.sru(x, mask), replay)
 
     def prefill(self, x: Tensor) -> tuple[Tensor, list[Tensor] | None]:

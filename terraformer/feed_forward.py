@@ -9,7 +9,6 @@ from functools import partial
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.utils.checkpoint import checkpoint
 
 from kernels import ops
 from terraformer.feed_forward_config import (
@@ -18,6 +17,7 @@ from terraformer.feed_forward_config import (
     SparseFFConfig,
     SwitchFFConfig,
 )
+from terraformer.position_chunk import in_chunks
 from terraformer.replay import Replay
 from terraformer.sparse_dense import new_dense
 from terraformer.switch import SwitchFF
@@ -45,7 +45,7 @@ class DenseFF(nn.Module):
         """Maps x [B, L, D] to [B, L, D], each position by itself."""
         kept = None
         if self.training and self.dropout:
-            kept = _draw_kept(x[:, :1], self.w1.out_features, self.dropout, replay or Replay())
+            kept = draw_kept(x[:, :1], self.w1.out_features, self.dropout, replay or Replay())
 
         def apply(chunk: Tensor) -> Tensor:
             units = self.w1(chunk)
@@ -53,7 +53,7 @@ class DenseFF(nn.Module):
 
         # A chunk takes as many tokens from each example.
         chunk_len = self.chunk_len and max(1, self.chunk_len // max(1, x.shape[0]))
-        return _in_chunks(lambda: apply, x, 1, chunk_len)
+        return in_chunks(lambda: apply, x, 1, chunk_len, self.parameters(), replay)
 
     def step(self, x_t: Tensor) -> Tensor:
         """Maps one position, [B, D] to [B, D]."""
@@ -98,9 +98,11 @@ class SparseFF(nn.Module):
         self, x: Tensor, mask: Tensor | None = None, replay: Replay | None = None
     ) -> Tensor:
         """Maps x [B, L, D] to [B, L, D], each position by itself."""
-        new_function = partial(self._function_of_a_chunk, replay or Replay())
+        replay = replay or Replay()
+        new_function = partial(self._function_of_a_chunk, replay)
         flat = x.reshape(-1, x.shape[-1])
-        return _in_chunks(new_function, flat, 0, self.chunk_len).view_as(x)
+        out = in_chunks(new_function, flat, 0, self.chunk_len, self.parameters(), replay)
+        return out.view_as(x)
 
     def step(self, x_t: Tensor) -> Tensor:
         """Maps one position, [B, D] to [B, D], reading the rows of kept units only."""
@@ -160,7 +162,7 @@ class SparseFF(nn.Module):
 
 def drop_features(x: Tensor, rate: float, replay: Replay | None = None) -> Tensor:
     """Drops whole features of an example: x [B, L, D] with one mask [B, 1, D] for all positions."""
-    return x * _draw_kept(x[:, :1], x.shape[-1], rate, replay or Replay())
+    return x * draw_kept(x[:, :1], x.shape[-1], rate, replay or Replay())
 
 
 def build_feed_forward(
@@ -174,32 +176,17 @@ def build_feed_forward(
     return DenseFF(config, d_model, dropout)
 
 
-def _draw_kept(like: Tensor, n_features: int, rate: float, replay: Replay) -> Tensor:
-    """What features are multiplied by, [B, 1, n_features]: 0, or more than 1 where they stay."""
+def draw_kept(like: Tensor, n_features: int, rate: float, replay: Replay) -> Tensor:
+    """Draws what features are multiplied by: 0, or more than 1 where they stay.
+
+    Args:
+        like: [B, ...], of the dtype and on the device wanted.
+        n_features: Features of an example.
+        rate: Share that is dropped.
+        replay: Records the draw, or plays it back.
+    Returns:
+        [B, 1, n_features].
+    """
     with replay.same_random(like.device):
         kept = like.new_empty(like.shape[0], 1, n_features).bernoulli_(1.0 - rate)
     return kept / (1.0 - rate)
-
-
-def _in_chunks(
-    new_function: Callable[[], Callable[[Tensor], Tensor]], x: Tensor, dim: int, chunk_len: int
-) -> Tensor:
-    """Maps x in chunks of `chunk_len` along `dim`, 0 for all at once.
-
-    Of several chunks nothing is stored for the backward pass: each one's function runs again then.
-
-    Args:
-        new_function: Returns the function of a chunk, which does the same both times.
-        x: What is cut.
-        dim: Where it is cut; the outputs are joined there.
-        chunk_len: Length of a chunk.
-    """
-    if chunk_len == 0 or x.shape[dim] <= chunk_len:
-        return new_function()(x)
-    parts = []
-    for chunk in x.split(chunk_len, dim):
-        function = new_function()
-        if torch.is_grad_enabled():
-            function = partial(checkpoint, function, use_reentrant=False, preserve_rng_state=False)
-        parts.append(function(chunk))
-    return torch.cat(parts, dim)

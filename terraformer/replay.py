@@ -15,6 +15,10 @@ class Replay:
     A reversible layer runs twice: once forwards, and once more in the backward pass on inputs that
     are reconstructed, so equal only up to rounding. What hangs on rounding (hash buckets, the
     controller's choices) or on random numbers (dropout, Gumbel noise) passes through here.
+
+    Attributes:
+        output_grad: While playing, the gradient of what is returned, where it is known already;
+            then a layer may go on to the backward pass of each of its parts at once.
     """
 
     def __init__(self) -> None:
@@ -23,10 +27,12 @@ class Replay:
         self._n_tensors = 0
         self._n_states = 0
         self._playing = False
+        self.output_grad: Tensor | None = None
 
-    def play(self) -> Replay:
+    def play(self, output_grad: Tensor | None = None) -> Replay:
         """Turns from recording to playing back from the start, and returns itself."""
         self._playing = True
+        self.output_grad = output_grad
         self._n_tensors = self._n_states = 0
         return self
 

@@ -166,7 +166,7 @@ class _Recompute(torch.autograd.Function):
             for (branch, swap), replay in reversed(list(steps)):
                 if swap:
                     y1, y2, dy1, dy2 = y2, y1, dy2, dy1
-                added, dx = _again(branch, y2, mask, replay.play(), dy1, gradients)
+                added, dx = _again(branch, y2, mask, replay, dy1, gradients)
                 y1, dy2 = y1 - added, dy2 + dx
         ctx.tape[:] = [(y1, y2)]
         return None, None, None, None, dy1, dy2, *(gradients.get(p) for p in ctx.parameters)
@@ -187,7 +187,8 @@ def _again(
     parameters = [p for p in branch.parameters() if p.requires_grad]
     with torch.enable_grad():
         x = x.detach().requires_grad_()
-        out = branch(x, mask, replay)
+        out = branch(x, mask, replay.play(grad))
+    replay.output_grad = None
     dx, *found = torch.autograd.grad(out, [x, *parameters], grad.to(out.dtype), allow_unused=True)
     for parameter, gradient in zip(parameters, found, strict=True):
         if gradient is not None:

@@ -10,11 +10,13 @@ import torch
 from torch import Generator
 
 from eval.learning import learn, main
+from eval.learning_cache import CACHES, attends_to_all, measure_caches
 from eval.learning_member import CHUNK_LEN, D_MODEL, MEMBERS, build_member, fit_positions
 from eval.learning_task import BLANK, N_KEYS, N_LISTED, N_VALUES, TASKS, Batch
-from eval.learning_training import Schedule, accuracy, curriculum
+from eval.learning_training import Schedule, accuracy, curriculum, measure, train
 from terraformer.attention_config import LSHAttentionConfig
 from terraformer.positions import AxialPositions
+from terraformer.selected_cache import SelectedCacheConfig
 
 
 def draw(task: str, length: int, n_examples: int = 8, seed: int = 0) -> Batch:
@@ -155,6 +157,46 @@ def test_the_command_prints_a_table_and_resumes(
     monkeypatch.setattr("eval.learning.learn", lambda *_: pytest.fail("not resumed"))
     assert main(arguments) == 0
     assert capsys.readouterr().out == printed
+
+
+def test_steps_with_a_short_window_lose_what_stands_far_back() -> None:
+    """Copying 16 tokens asks for what stands 8 back: a window of 4 cannot know it."""
+    torch.manual_seed(0)
+    task, length = TASKS["copying"], 16
+    model = build_member("dense", task)
+    train(model, task, length, Schedule(max_steps=250, n_tokens=128, stop_at=0.9))
+    caches = {
+        "all": SelectedCacheConfig(n_recent=length),
+        "window": SelectedCacheConfig(n_first=0, n_recent=4, n_hashes=0, mean_of_rest=False),
+        "selected": SelectedCacheConfig(n_recent=4, n_hashes=8, n_buckets=4),
+    }
+    full, everything, window, selected = measure_caches(model, task, length, 8, caches)
+    assert full["accuracy"] == pytest.approx(measure(model, task, length, 8), abs=1e-4)
+    assert full["accuracy"] > 0.8
+    assert everything == full | {"cache": "all", "reads": caches["all"].n_read}
+    assert window["accuracy"] < 0.3
+    assert window["lost"] == pytest.approx(full["accuracy"] - window["accuracy"], abs=2e-4)
+    assert window["lost_error"] > 0.0
+    assert selected["accuracy"] > 2 * window["accuracy"]
+
+
+def test_the_caches_read_as_few_positions_as_their_names_say() -> None:
+    assert CACHES["window"].n_read == CACHES["selected"].n_read
+    assert CACHES["selected, 32 hashes"].n_read == CACHES["selected"].n_read
+    assert CACHES["selected, 4 hashes"].n_read < CACHES["selected"].n_read / 3
+    assert [name for name in MEMBERS if attends_to_all(name)] == ["dense", "scaling", "switch"]
+
+
+def test_the_command_measures_caches(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    report = tmp_path / "learning.json"
+    arguments = "--members dense reformer --tasks recall --lengths 64 --max-steps 2".split()
+    assert main([*arguments, "--sequences", "2", "--caches", "--report", str(report)]) == 0
+    written = json.loads(report.read_text(encoding="utf-8"))
+    dense, reformer = written["rows"]
+    assert [row["cache"] for row in dense["caches"]] == ["full", *CACHES]
+    assert "caches" not in reformer
+    assert written["config"]["caches"]["selected"]["n_recent"] == 128
+    assert len(capsys.readouterr().out.splitlines()) == 3 + 1 + 1 + 7
 
 
 def test_too_short_sequences_are_refused(capsys: pytest.CaptureFixture[str]) -> None:

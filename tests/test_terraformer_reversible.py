@@ -1,11 +1,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
 
+from kernels import ops
 from terraformer.attention_config import (
     FullAttentionConfig,
     LocalAttentionConfig,
@@ -26,6 +28,9 @@ CONFIGS = {
         SRUConfig(n_layers=2, n_units=6),
     ),
     "full-dense": StackConfig(3, FullAttentionConfig(n_heads=2), DenseFFConfig(d_ff=32)),
+    "dense-chunks": StackConfig(
+        3, FullAttentionConfig(n_heads=2), DenseFFConfig(d_ff=32, chunk_len=40), SRUConfig()
+    ),
     "three-branches": StackConfig(
         3, FullAttentionConfig(n_heads=2, dropout=0.2), DenseFFConfig(d_ff=32), n_attention=2
     ),
@@ -163,6 +168,23 @@ def test_gradients_of_a_block_are_handed_over_before_the_next_is_computed() -> N
     seen.clear()
     y1.sum().backward()
     assert seen == [(event, i) for i in (2, 1, 0) for event in ("run", "gradient")]
+
+
+def test_chunks_run_twice_in_a_step(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Once forwards, once with their gradient: a third run would only find what is known."""
+    n_tokens: list[int] = []
+    run = ops.sparse_feed_forward
+
+    def counted(x: Tensor, *arguments: Any, **options: Any) -> Tensor:
+        n_tokens.append(len(x))
+        return run(x, *arguments, **options)
+
+    monkeypatch.setattr(ops, "sparse_feed_forward", counted)
+    sequence = _sequence("lsh-sparse-sru")
+    x1, x2, mask = _streams(torch.float32)
+    y1, y2 = sequence(x1, x2, mask)
+    (y1 + y2).sum().backward()
+    assert n_tokens == 2 * 3 * [20] * 5
 
 
 def test_the_graph_can_be_run_backwards_twice() -> None:
