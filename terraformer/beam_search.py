@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Generator, Sequence
 from copy import deepcopy
 from dataclasses import dataclass
+from itertools import takewhile
 from typing import Any, NamedTuple
 
 import torch
@@ -44,10 +46,12 @@ class _Candidate(NamedTuple):
     token: int
 
 
-def search_beam(
+def iterate_beam(
     decoder: Decoder, source_ids: Tensor, config: WritingConfig, rules: WritingRules
-) -> BeamText:
-    """Searches the text with the best score.
+) -> Generator[int, None, BeamText]:
+    """Searches the text with the best score, and yields its tokens as they become certain.
+
+    A token is certain once all texts that may still win have it at its place.
 
     The search ends when as many texts are finished as the beam is wide, and none that is still
     being written scores better than the worst of them at its present length.
@@ -57,6 +61,8 @@ def search_beam(
         source_ids: [1, S], int64.
         config: Width of the beam and length penalty.
         rules: What the text must obey; blocked tokens leave their probability to none.
+    Returns:
+        The text.
     Source: Wu et al. 2016, arXiv:1609.08144, equation 14, for the length penalty
         ((5 + n) / 6) ** alpha; without its coverage penalty.
     """
@@ -64,6 +70,7 @@ def search_beam(
     block = rules.new_block() if rules.new_block else None
     beam = [_Branch([], 0.0, logits, state, block)]
     finished: list[BeamText] = []
+    n_certain = 0
     while beam:
         candidates = [each for branch in beam for each in _candidates(branch, config, rules)]
         candidates.sort(key=lambda each: -each.log_probability)
@@ -82,12 +89,20 @@ def search_beam(
             if score <= finished[-1].score:
                 break
         if not going_on and not finished:
-            best_branch = max(
-                (_text(b.log_probability, b.ids, config) for b in beam), key=lambda t: t.score
-            )
-            return best_branch
+            finished = [_text(branch.log_probability, branch.ids, config) for branch in beam]
         beam = _go_on(decoder, going_on, source_ids.device)
-    return finished[0]
+        certain = _agreed([*beam, *finished], n_certain)
+        yield from certain
+        n_certain += len(certain)
+    best_text = max(finished, key=lambda text: text.score)
+    yield from best_text.ids[n_certain:]
+    return best_text
+
+
+def _agreed(texts: Sequence[_Branch | BeamText], start: int) -> list[int]:
+    """Returns the tokens from `start` on that all texts have in common."""
+    places = zip(*(text.ids[start:] for text in texts), strict=False)
+    return [tokens[0] for tokens in takewhile(lambda tokens: len(set(tokens)) == 1, places)]
 
 
 def _candidates(branch: _Branch, config: WritingConfig, rules: WritingRules) -> list[_Candidate]:

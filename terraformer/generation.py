@@ -87,7 +87,7 @@ class WritingRules:
 def iterate_tokens(
     decoder: Decoder, source_ids: Tensor, config: WritingConfig, rules: WritingRules
 ) -> Generator[int, None, bool]:
-    """Yields the tokens of a text as they become final: of a beam, all at the end.
+    """Yields the tokens of a text as they become final.
 
     Args:
         decoder: In evaluation.
@@ -98,11 +98,9 @@ def iterate_tokens(
         Whether the text is finished; else it met the most tokens first.
     """
     if config.beam_size > 1:
-        from terraformer.beam_search import search_beam
+        from terraformer.beam_search import iterate_beam
 
-        text = search_beam(decoder, source_ids, config, rules)
-        yield from text.ids
-        return text.finished
+        return (yield from iterate_beam(decoder, source_ids, config, rules)).finished
     choose = TokenChoice(config)
     block = rules.new_block() if rules.new_block else None
     ids: list[int] = []

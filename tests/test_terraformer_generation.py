@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from terraformer.attention_config import CrossAttentionConfig, FullAttentionConfig
-from terraformer.beam_search import search_beam
+from terraformer.beam_search import BeamText, iterate_beam
 from terraformer.config import EncoderDecoderConfig
 from terraformer.encoder_decoder import EncoderDecoder
 from terraformer.fast_decoding import fast_or_plain
@@ -60,6 +60,18 @@ def scores_of_all(model: EncoderDecoder, n_most: int, alpha: float) -> dict[tupl
             total = logs.gather(2, target[..., None]).sum().item()
             scores[ids] = total / ((5 + n + 1) / 6) ** alpha
     return scores
+
+
+def search_beam(*arguments: Any) -> BeamText:
+    """The text that a beam ends with, which is what was yielded."""
+    found: list[BeamText] = []
+
+    def tokens() -> Iterator[int]:
+        found.append((yield from iterate_beam(*arguments)))
+
+    ids = list(tokens())
+    assert ids == found[0].ids
+    return found[0]
 
 
 @pytest.mark.parametrize("alpha", [0.0, 0.6, 2.0])
@@ -112,6 +124,22 @@ class Scripted:
 LOOP = Scripted(
     {0: {2: 5.0}, 2: {3: 5.0}, 3: {4: 5.0, 5: 1.0}, 4: {2: 5.0}, 5: {2: 3.0, EOS_ID: 2.0}}
 )
+
+
+def test_a_beam_tells_what_is_certain_before_it_ends() -> None:
+    read: list[int] = []
+
+    class Noting(Scripted):
+        def step(self, ids_t: Tensor, state: list[int]) -> tuple[Tensor, list[int]]:
+            read.append(int(ids_t))
+            return super().step(ids_t, state)
+
+    # Each token is less certain than the one before it, so that the beam forks late.
+    rows = {0: {2: 60.0}} | {token: {token + 1: 60.0 - 8 * token} for token in range(2, 7)}
+    certain = Noting(rows | {7: {EOS_ID: 5.0}})
+    tokens = iterate_beam(certain, SOURCE, WritingConfig(beam_size=2), free(6, min_tokens=6))
+    assert next(tokens) == 2
+    assert len(read) < 6
 
 
 def test_greedy_text_takes_the_likeliest_token_and_stops_at_the_end() -> None:
