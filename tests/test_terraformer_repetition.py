@@ -46,6 +46,26 @@ def test_numbers_may_come_again_after_the_same_words() -> None:
     assert deepcopy(block).blocked == {7}
 
 
+def test_numbers_do_not_come_a_third_time_in_a_row() -> None:
+    # "10 , 10 , 10 ," of tokens 5 and 6, of which both may always end a trigram.
+    free = np.ones(8, dtype=bool)
+    starts = np.array([True] * 6 + [False] * 2)
+
+    def after(ids: list[int]) -> TrigramBlock:
+        block = TrigramBlock(starts, free)
+        for token in ids:
+            block.add(token)
+        return deepcopy(block)
+
+    assert after([1, *3 * [5, 6]]).blocked == set()
+    assert after([1, *4 * [5, 6]]).blocked == {5}
+    assert after([*2 * [2, 5, 6]]).blocked == {2}
+    assert after([*2 * [2, 5, 6], 3]).blocked == set()
+    # Within a word nothing is blocked.
+    assert after([5, *4 * [6, 7]]).blocked == set()
+    assert after([5, *6 * [6]]).blocked == set()
+
+
 def test_no_text_that_obeys_repeats_three_words() -> None:
     random = np.random.default_rng(0)
     starts = [True] * 3 + [False] * 2
