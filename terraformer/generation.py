@@ -77,8 +77,8 @@ class WritingRules:
         logits[PAD_ID] = -torch.inf
         if not self.ending.may_end(ids):
             logits[EOS_ID] = -torch.inf
-        if block is not None and block.blocked:
-            logits[list(block.blocked)] = -torch.inf
+        if block is not None and (blocked := block.blocked):
+            logits[list(blocked)] = -torch.inf
         if logits.isinf().all():
             logits[EOS_ID] = 0.0
         return logits
