@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import resource
+import shutil
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
@@ -14,15 +15,18 @@ from typing import Any
 
 import torch
 
+from eval.ablation_examples import Hidden
+from eval.ablation_start import pretraining_config, start_from
 from eval.command import positive, require_folder_of
 from eval.table import describe_machine, format_rows, write_rows
 from finetune.command import exit_status
 from finetune.tune import tune, validation_papers
 from terraformer.checkpoint import CONFIG_FILE, TOKENIZER_FILE, find_checkpoint, load_checkpoint
+from terraformer.config import TerraformerConfig
 from terraformer.errors import TerraformerError
 
 BATCH_SIZE = 8
-_HISTORY, _ROW, _LOG = "history.json", "row.json", "train.log"
+_HISTORY, _ROW = "history.json", "row.json"
 
 
 @dataclass(frozen=True)
@@ -33,13 +37,20 @@ class Variant:
         what: The change, in words.
         config: Fields of the config that are changed, nested as in its JSON.
         arguments: More words for `finetune.train`.
+        hidden: What of the prepared papers is not shown.
+        pretraining: Task of `finetune.train` by which the reading of tokens is pretrained.
     """
 
     what: str
     config: Mapping[str, Any] = field(default_factory=dict)
     arguments: tuple[str, ...] = ()
+    hidden: Hidden | None = None
+    pretraining: str | None = None
 
 
+# Steps for each of the extractor's, so that both read about as many tokens: half of its papers'.
+_PRETRAINING = {"span-corruption": 2.0, "gap-sentences": 0.5}
+_WINDOW = 2048  # tokens that span corruption sees at once
 _STACKS = ("token_encoder", "sentence_encoder", "decoder")
 _FULL = {"type": "FullAttentionConfig", "n_heads": 4}
 _DENSE = {"type": "DenseFFConfig", "d_ff": 256}
@@ -58,6 +69,18 @@ VARIANTS: dict[str, Variant] = {
     "narrow-sentences": Variant("sentence states of 64", {"d_model": 64}),
     "no-average": Variant("the last weights, not their average", {}, ("--average-decay", "0")),
     "no-dropout": Variant("no dropout", {"dropout": 0.0}),
+    "one-episode": Variant("one oracle episode a paper for eight", hidden=Hidden(n_episodes=1)),
+    "no-section-kind": Variant("no kinds of section", hidden=Hidden("in_.*")),
+    "no-places": Variant(
+        "no places in document and section",
+        hidden=Hidden(
+            "document_(?!centroid).*|section_(?!forward|backward).*|sections_left|"
+            "n_sections|n_sentences|opens_.*|closes_.*"
+        ),
+    ),
+    "no-features": Variant("no features of sentences", hidden=Hidden(".*")),
+    "span-corruption": Variant("pretrained by span corruption", pretraining="span-corruption"),
+    "gap-sentences": Variant("pretrained by gap sentences", pretraining="gap-sentences"),
 }
 
 
@@ -92,30 +115,26 @@ def train_variant(
     folder.mkdir(parents=True, exist_ok=True)
     config = changed(json.loads((base / CONFIG_FILE).read_text()), variant.config)
     (folder / CONFIG_FILE).write_text(json.dumps(config))
+    examples = options.examples
+    if variant.hidden is not None:
+        examples = folder / "examples"
+        variant.hidden.write_examples(options.examples, examples)
     n_steps = -(-options.papers // BATCH_SIZE)
-    words = {
-        "--config": folder / CONFIG_FILE,
-        "--tokenizer": base / TOKENIZER_FILE,
-        "--examples": options.examples,
-        "--output": folder / "model",
-        "--max-steps": n_steps,
-        "--save-steps": n_steps,
-        "--batch-size": BATCH_SIZE,
-        "--warmup-steps": n_steps // 10,
-        "--average-decay": 1 - min(1, 4 / n_steps),
-        "--threads": torch.get_num_threads(),
-    }
-    command = [sys.executable, "-m", "finetune.train", "--task", "extract", "--quiet"]
-    command += [str(word) for pair in words.items() for word in pair]
+    words = [
+        *("--task", "extract", "--config", folder / CONFIG_FILE, "--max-steps", n_steps),
+        *("--average-decay", 1 - min(1, 4 / n_steps), "--examples", examples),
+        *variant.arguments,
+    ]
     before = _child_seconds()
-    with (folder / _LOG).open("w") as log:
-        ended = subprocess.run([*command, *variant.arguments], stdout=log, stderr=log)
-    if ended.returncode:
-        last = (folder / _LOG).read_text().splitlines()[-1]
-        raise TerraformerError(f"the training of {folder.name} failed, see {folder / _LOG}: {last}")
+    if variant.pretraining is not None:
+        words += ["--init", _pretrain(variant.pretraining, config, n_steps, base, folder, options)]
+    _train(words, n_steps, base, folder / "model", options)
     seconds = _child_seconds() - before
     history = json.loads((folder / "model" / _HISTORY).read_text())
     model, tokenizer = load_checkpoint(folder / "model")
+    if variant.hidden is not None:
+        variant.hidden.remove_from(model)
+        shutil.rmtree(examples)
     best = tune(model, tokenizer, validation_papers(options.validation, options.data))[0]
     return {
         "name": folder.name,
@@ -130,6 +149,47 @@ def train_variant(
         "stop_threshold": best.picking.stop_threshold,
         "redundancy_penalty": best.picking.redundancy_penalty,
     }
+
+
+def _pretrain(
+    task: str,
+    config: Mapping[str, Any],
+    n_steps: int,
+    base: Path,
+    folder: Path,
+    options: argparse.Namespace,
+) -> Path:
+    """Pretrains the reading of tokens on the first papers; returns an extractor that starts so."""
+    extractor = TerraformerConfig.from_dict(dict(config))
+    written = folder / f"{task}.json"
+    written.write_text(json.dumps(pretraining_config(extractor).to_dict()))
+    words = [
+        *("--task", task, "--config", written, "--limit", options.papers, "--window", _WINDOW),
+        *("--max-steps", round(n_steps * _PRETRAINING[task]), "--examples", options.examples),
+    ]
+    _train(words, n_steps, base, folder / task, options)
+    start_from(folder / task, extractor, folder / "start")
+    return folder / "start"
+
+
+def _train(
+    words: Sequence[object], n_steps: int, base: Path, output: Path, options: argparse.Namespace
+) -> None:
+    """Runs `finetune.train` with some words, and with what all trainings here share."""
+    words = [
+        *words,
+        *("--tokenizer", base / TOKENIZER_FILE, "--output", output, "--quiet"),
+        *("--save-steps", n_steps, "--warmup-steps", n_steps // 10, "--batch-size", BATCH_SIZE),
+        *("--threads", torch.get_num_threads()),
+        *(("--data", options.data) if options.data else ()),
+    ]
+    path = output.with_suffix(".log")
+    with path.open("w") as log:
+        command = [sys.executable, "-m", "finetune.train", *map(str, words)]
+        ended = subprocess.run(command, stdout=log, stderr=log)
+    if ended.returncode:
+        last = path.read_text().splitlines()[-1]
+        raise TerraformerError(f"the training of {output} failed, see {path}: {last}")
 
 
 def _last(history: Sequence[Mapping[str, float]], name: str) -> float:

@@ -23,6 +23,7 @@ from terraformer.document import Document
 from terraformer.errors import TerraformerError
 from terraformer.summary import Length, Mode, SummaryOptions
 from terraformer.tokenizer import Tokenizer
+from terraformer.writing_config import WritingConfig
 
 # A system takes (document, budget in words, abstract); only the oracle may look at the abstract.
 System = Callable[[Document, int, str], Prediction]
@@ -36,6 +37,7 @@ def load_terraformer(
     mode: Mode | None = None,
     strict: bool = False,
     device: str = DEFAULT_DEVICE,
+    writing: WritingConfig | None = None,
 ) -> System:
     """Loads our summarizer as a system; it chooses its length itself and ignores the budget.
 
@@ -45,11 +47,12 @@ def load_terraformer(
         mode: Whether it picks sentences or writes; None is what the model was made for.
         strict: Whether written sentences with unsupported numbers or names are left out.
         device: Where the model works; see `terraformer.device`.
+        writing: How sentences are written; None is how the model's config says.
     """
     from terraformer.summarizer import Summarizer
 
     summarizer = Summarizer.load(model, mode=mode, device=device)
-    options = SummaryOptions(length=length, mode=mode, strict=strict)
+    options = SummaryOptions(length=length, mode=mode, strict=strict, writing=writing)
 
     def summarize(document: Document, budget_words: int, reference: str) -> Prediction:
         start = perf_counter()

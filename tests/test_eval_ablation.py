@@ -2,14 +2,21 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
+import torch
 from datasets import Dataset
 
 from eval.ablation import VARIANTS, changed, main
+from eval.ablation_examples import Hidden
+from finetune.prepare import load_examples, prepare_missing
 from terraformer.build import build_model
-from terraformer.checkpoint import load_model
+from terraformer.checkpoint import load_checkpoint, load_model
 from terraformer.config import model_config_from_dict
+from terraformer.encoder_decoder import EncoderDecoder
+from terraformer.features import FEATURE_NAMES
+from terraformer.section_kind import SectionKind
 
 ANIMALS = "otter heron salmon beaver mayfly dipper trout eel".split()
 
@@ -26,8 +33,7 @@ def test_changes_go_where_they_belong_and_a_type_replaces_a_part() -> None:
 def test_every_variant_is_a_model(name: str) -> None:
     shipped = load_model()[0].config.to_dict()
     config = model_config_from_dict(changed(shipped, VARIANTS[name].config))
-    same = name in ("whole", "no-average")
-    assert (config.to_dict() == shipped) == same
+    assert (config.to_dict() == shipped) == (not VARIANTS[name].config)
     assert sum(weight.numel() for weight in build_model(config).parameters()) > 1e6
 
 
@@ -57,6 +63,70 @@ def papers(tmp_path: Path) -> Path:
     return folder
 
 
+def rows_of(folder: Path, split: str = "train") -> list[dict[str, Any]]:
+    return [dict(row) for row in load_examples(folder / f"{split}.parquet")]  # pyright: ignore
+
+
+def words_of(papers: Path, tiny_checkpoint: Path, tmp_path: Path, variant: str) -> list[str]:
+    words = ["--variants", variant, "--papers", "8", "--model", str(tiny_checkpoint)]
+    words += ["--data", str(papers), "--threads", "1"]
+    return [*words, "--examples", str(tmp_path / "examples"), "--runs", str(tmp_path / "runs")]
+
+
+def test_hidden_features_and_episodes_are_not_seen(
+    papers: Path, tiny_checkpoint: Path, tmp_path: Path
+) -> None:
+    examples, edited = tmp_path / "examples", tmp_path / "edited"
+    prepare_missing(examples, tiny_checkpoint / "tokenizer.model", str(papers))
+    hidden = VARIANTS["no-places"].hidden
+    assert hidden is not None
+    names = [FEATURE_NAMES[column] for column in hidden.columns]
+    assert len(names) == 19
+    assert {"document_place", "section_near_end", "n_sections", "opens_section"} <= set(names)
+    hidden.write_examples(examples, edited)
+    before, after = rows_of(examples), rows_of(edited)
+    for old, new in zip(before, after, strict=True):
+        old_features, new_features = (
+            row["features"].reshape(-1, len(FEATURE_NAMES)) for row in (old, new)
+        )
+        kept = [i for i, name in enumerate(FEATURE_NAMES) if name not in names]
+        assert (new_features[:, hidden.columns] == 0).all()
+        assert (new_features[:, kept] == old_features[:, kept]).all()
+        assert (old_features[:, hidden.columns] != 0).any()
+        assert (new["ids"] == old["ids"]).all()
+    fewer = tmp_path / "fewer"
+    Hidden(n_episodes=1).write_examples(examples, fewer)
+    assert max(len(row["episodes"]) for row in before) > 1
+    assert {len(row["episodes"]) for row in rows_of(fewer)} == {1}
+    assert max(len(row["episodes"]) for row in rows_of(fewer, "validation")) > 1
+
+
+def test_a_model_is_blind_to_what_was_hidden(tiny_checkpoint: Path) -> None:
+    model, _ = load_checkpoint(tiny_checkpoint)
+    features = torch.randn(1, 5, len(FEATURE_NAMES))
+    hidden = Hidden("in_.*")
+    assert len(hidden.columns) == len(SectionKind)
+    without = features.clone()
+    without[..., hidden.columns] = 0.0
+    expected = model.features(without)
+    hidden.remove_from(model)
+    assert torch.allclose(model.features(features), expected, atol=1e-6)
+
+
+def test_the_reading_of_tokens_is_pretrained(
+    papers: Path, tiny_checkpoint: Path, tmp_path: Path
+) -> None:
+    task = "gap-sentences"
+    assert main(words_of(papers, tiny_checkpoint, tmp_path, task)) == 0
+    folder = tmp_path / "runs" / f"{task}-8"
+    taught, _ = load_model(folder / task)
+    start, _ = load_checkpoint(folder / "start")
+    assert isinstance(taught, EncoderDecoder)
+    assert torch.equal(start.embedding.table.weight, taught.embedding.weight)
+    weights = taught.encoder.state_dict()
+    assert all(torch.equal(weights[k], v) for k, v in start.token_encoder.state_dict().items())
+
+
 def test_a_run_is_trained_once_and_told(
     papers: Path,
     tiny_checkpoint: Path,
@@ -64,11 +134,9 @@ def test_a_run_is_trained_once_and_told(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    monkeypatch.setenv("TERRAFORMER_DATA", str(papers))
     report = tmp_path / "report.json"
-    words = ["--variants", "no-sentence-layers", "--papers", "8", "--model", str(tiny_checkpoint)]
-    words += ["--examples", str(tmp_path / "examples"), "--runs", str(tmp_path / "runs")]
-    words += ["--threads", "1", "--report", str(report)]
+    words = words_of(papers, tiny_checkpoint, tmp_path, "no-sentence-layers")
+    words += ["--report", str(report)]
     assert main(words) == 0
     (row,) = json.loads(report.read_text())["rows"]
     assert row["cpu_s_per_paper"] > 0
