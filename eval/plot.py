@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from terraformer.errors import TerraformerError
 
@@ -35,13 +35,13 @@ class Panel:
         y_label: What is measured, with its unit.
         curves: Lines of it.
         limit: A level to compare with, drawn dashed; None draws none.
-        logarithmic: Whether both axes are.
+        logarithmic: Which axes are: "x", "xy" or none.
     """
 
     y_label: str
     curves: Sequence[Curve]
     limit: float | None = None
-    logarithmic: bool = False
+    logarithmic: Literal["", "x", "xy"] = ""
 
 
 @dataclass(frozen=True)
@@ -104,6 +104,7 @@ def save_panels(path: Path, panels: Sequence[Panel], *, title: str, x_label: str
             axes.axhline(panel.limit, color="grey", linestyle="--", linewidth=1)
         if panel.logarithmic:
             axes.set_xscale("log", base=2)
+        if "y" in panel.logarithmic:
             axes.set_yscale("log")
         axes.set_ylabel(panel.y_label)
         axes.grid(alpha=0.3)

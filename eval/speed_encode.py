@@ -103,8 +103,8 @@ def plot_encode(path: Path, rows: Sequence[dict[str, Any]]) -> None:
         return drawn
 
     panels = [
-        Panel("seconds", curves("ms", 1e-3), logarithmic=True),
-        Panel("memory, MiB", curves("mib", 1.0), logarithmic=True),
+        Panel("seconds", curves("ms", 1e-3), logarithmic="xy"),
+        Panel("memory, MiB", curves("mib", 1.0), logarithmic="xy"),
     ]
     save_panels(path, panels, title="Encoding a document", x_label="tokens")
 

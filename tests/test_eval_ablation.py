@@ -8,8 +8,9 @@ import pytest
 import torch
 from datasets import Dataset
 
-from eval.ablation import VARIANTS, changed, main
+from eval.ablation import draw_learning, main
 from eval.ablation_examples import Hidden
+from eval.ablation_variant import VARIANTS, changed
 from finetune.prepare import load_examples, prepare_missing
 from terraformer.build import build_model
 from terraformer.checkpoint import load_checkpoint, load_model
@@ -139,6 +140,7 @@ def test_a_run_is_trained_once_and_told(
     words += ["--report", str(report)]
     assert main(words) == 0
     (row,) = json.loads(report.read_text())["rows"]
+    assert (row["papers"], row["name"]) == (8, "no-sentence-layers-8")
     assert row["cpu_s_per_paper"] > 0
     assert 0 < row["rouge2"] <= row["rouge1"] <= 100
     monkeypatch.setattr("eval.ablation.train_variant", lambda *_: pytest.fail("trained again"))
@@ -146,3 +148,23 @@ def test_a_run_is_trained_once_and_told(
     assert "no encoder of sentences" in capsys.readouterr().out
     assert main([*words, "--validation", "1"]) == 1
     assert "another --runs" in capsys.readouterr().err
+
+
+def test_learning_is_drawn_over_the_papers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    drawn: list[Any] = []
+    monkeypatch.setattr("eval.ablation.save_panels", lambda _, panels, **__: drawn.extend(panels))
+    rows = [
+        {
+            "change": change,
+            "parameters_m": 3.0,
+            "papers": n,
+            "rouge2": n / 100,
+            "validation_loss": 6,
+        }
+        for change, n in (("nothing", 4000), ("nothing", 1000), ("narrow", 1000))
+    ]
+    draw_learning(tmp_path / "curve.svg", rows)
+    rouge, loss = drawn
+    assert [curve.name for curve in rouge.curves] == ["nothing, 3 M", "narrow, 3 M"]
+    assert (rouge.curves[0].x, rouge.curves[0].y) == ((1000, 4000), (10.0, 40.0))
+    assert loss.curves[0].y == (6, 6)
