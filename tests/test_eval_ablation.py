@@ -156,7 +156,7 @@ def test_learning_is_drawn_over_the_papers(tmp_path: Path, monkeypatch: pytest.M
     rows = [
         {
             "change": change,
-            "parameters_m": 3.0,
+            "parameters_m": 3,
             "papers": n,
             "rouge2": n / 100,
             "validation_loss": 6,
