@@ -29,7 +29,9 @@ DECODING_STEP = Extension(
         for name in (
             "attention",
             "fields",
+            "instruction_set",
             "plan",
+            "python_module",
             "rotation",
             "row_cache",
             "simd_body",
@@ -39,7 +41,7 @@ DECODING_STEP = Extension(
         )
     ],
     language="c++",
-    # No -march: simd_choice.cpp asks the processor what it has.
+    # No -march: instruction_set.h asks the processor what it has.
     extra_compile_args=["-std=c++17", "-O3", "-ffp-contract=fast", "-pthread"],
     extra_link_args=["-pthread"],
     optional=True,
@@ -70,7 +72,9 @@ SEQUENCE = Extension(
         f"kernels/csrc/{name}.h"
         for name in (
             "fields",
+            "instruction_set",
             "lsh",
+            "python_module",
             "sequence",
             "sequence_body",
             "sequence_simd",

@@ -1,52 +1,18 @@
 // The Python module: new_plan(steps, n_threads, simd), run(plan, ...), instruction_sets().
-#define PY_SSIZE_T_CLEAN
-#include <Python.h>
+#include "python_module.h"
 
-#include <exception>
 #include <memory>
-#include <stdexcept>
 
 #include "plan.h"
 
 namespace {
 
-using decoding::Fields;
 using decoding::Plan;
+using python::guarded;
+using python::integer;
+using python::require;
 
 constexpr const char* kPlanName = "decoding_plan";
-
-struct PythonError {};  // Python holds what went wrong
-
-void require(bool fine) {
-  if (!fine) throw PythonError();
-}
-
-const char* text(PyObject* item) {
-  const char* found = PyUnicode_AsUTF8(item);
-  require(found != nullptr);
-  return found;
-}
-
-long integer(PyObject* item) {
-  const long long value = PyLong_AsLongLong(item);
-  require(value != -1 || !PyErr_Occurred());
-  return static_cast<long>(value);
-}
-
-Fields fields_of(PyObject* items) {
-  require(PyDict_Check(items) || (PyErr_SetString(PyExc_TypeError, "fields must be a dict"), false));
-  Fields fields;
-  PyObject *name, *value;
-  Py_ssize_t at = 0;
-  while (PyDict_Next(items, &at, &name, &value)) {
-    if (PyFloat_Check(value)) {
-      fields.set(text(name), PyFloat_AS_DOUBLE(value));
-    } else {
-      fields.set(text(name), integer(value));
-    }
-  }
-  return fields;
-}
 
 void add_steps(Plan& plan, PyObject* steps) {
   for (Py_ssize_t i = 0; i < PyList_GET_SIZE(steps); ++i) {
@@ -54,27 +20,12 @@ void add_steps(Plan& plan, PyObject* steps) {
     int beside;
     require(PyArg_ParseTuple(PyList_GET_ITEM(steps, i), "O!O!p", &PyUnicode_Type, &name,
                              &PyDict_Type, &fields, &beside));
-    plan.add(text(name), fields_of(fields), beside != 0);
+    plan.add(python::text(name), python::fields_of(fields), beside != 0);
   }
 }
 
 void free_plan(PyObject* capsule) {
   delete static_cast<Plan*>(PyCapsule_GetPointer(capsule, kPlanName));
-}
-
-template <class Body>
-PyObject* guarded(Body body) {
-  try {
-    return body();
-  } catch (const PythonError&) {
-  } catch (const std::invalid_argument& error) {
-    PyErr_SetString(PyExc_ValueError, error.what());
-  } catch (const std::bad_alloc&) {
-    PyErr_NoMemory();
-  } catch (const std::exception& error) {
-    PyErr_SetString(PyExc_RuntimeError, error.what());
-  }
-  return nullptr;
 }
 
 PyObject* new_plan(PyObject*, PyObject* arguments) {
@@ -104,32 +55,13 @@ PyObject* run(PyObject*, PyObject* const* items, Py_ssize_t count) {
     session.room = integer(items[4]);
     session.memory_length = integer(items[5]);
     session.memory_room = integer(items[6]);
-    std::exception_ptr failed;
-    PyThreadState* thread = PyEval_SaveThread();
-    try {
-      plan->run(session);
-    } catch (...) {
-      failed = std::current_exception();
-    }
-    PyEval_RestoreThread(thread);
-    if (failed) std::rethrow_exception(failed);
+    python::unlocked([&] { plan->run(session); });
     return Py_NewRef(Py_None);
   });
 }
 
 PyObject* instruction_sets(PyObject*, PyObject*) {
-  return guarded([] {
-    PyObject* names = PyList_New(0);
-    require(names != nullptr);
-    for (const char* name : {"avx512", "avx2", "portable"}) {
-      if (!decoding::runs_here(name)) continue;
-      PyObject* item = PyUnicode_FromString(name);
-      const bool added = item != nullptr && PyList_Append(names, item) == 0;
-      Py_XDECREF(item);
-      require(added);
-    }
-    return names;
-  });
+  return python::instruction_sets(decoding::runs_here);
 }
 
 PyMethodDef methods[] = {
