@@ -14,6 +14,8 @@ from finetune.prepare import SPLITS
 from terraformer.features import FEATURE_NAMES, N_FEATURES
 from terraformer.model import Terraformer
 
+_ROWS_AT_ONCE = 512
+
 
 @dataclass(frozen=True)
 class Hidden:
@@ -47,7 +49,7 @@ class Hidden:
             with pq.ParquetFile(source / name) as file:
                 schema = file.schema_arrow
                 with pq.ParquetWriter(target / name, schema) as writer:
-                    for batch in file.iter_batches():
+                    for batch in file.iter_batches(_ROWS_AT_ONCE):
                         table = pa.Table.from_batches([batch])
                         writer.write_table(self._edited(table, split == "train").cast(schema))
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import resource
 import shutil
 import subprocess
@@ -23,6 +24,7 @@ from terraformer.errors import TerraformerError
 
 BATCH_SIZE = 8
 _HISTORY = "history.json"
+_CACHE = "HF_DATASETS_CACHE"
 # Steps for each of the extractor's, so that both read about as many tokens: half of its papers'.
 _PRETRAINING = {"span-corruption": 2.0, "gap-sentences": 0.5}
 _WINDOW = 2048  # tokens that span corruption sees at once
@@ -61,7 +63,8 @@ def train_variant(
     before = _child_seconds()
     if variant.pretraining is not None:
         words += ["--init", _pretrain(variant.pretraining, config, n_steps, base, folder, options)]
-    _train(words, n_steps, base, folder / "model", options)
+    cache = examples / "cache" if variant.hidden is not None else None
+    _train(words, n_steps, base, folder / "model", options, cache)
     seconds = _child_seconds() - before
     history = json.loads((folder / "model" / _HISTORY).read_text())
     model, tokenizer = load_checkpoint(folder / "model")
@@ -116,9 +119,25 @@ def _pretrain(
 
 
 def _train(
-    words: Sequence[object], n_steps: int, base: Path, output: Path, options: argparse.Namespace
+    words: Sequence[object],
+    n_steps: int,
+    base: Path,
+    output: Path,
+    options: argparse.Namespace,
+    cache: Path | None = None,
 ) -> None:
-    """Runs `finetune.train` with some words, and with what all trainings here share."""
+    """Runs `finetune.train` with some words, and with what all trainings here share.
+
+    Args:
+        words: Of the command line.
+        n_steps: Of the extractor's training.
+        base: Checkpoint whose tokenizer is taken.
+        output: Checkpoint to write; the log is written beside it.
+        options: Of this command's line.
+        cache: Where the library datasets keeps what it makes of the papers; None is its own folder.
+    Raises:
+        TerraformerError: if the training fails.
+    """
     words = [
         *words,
         *("--tokenizer", base / TOKENIZER_FILE, "--output", output, "--quiet"),
@@ -129,7 +148,8 @@ def _train(
     path = output.with_suffix(".log")
     with path.open("w") as log:
         command = [sys.executable, "-m", "finetune.train", *map(str, words)]
-        ended = subprocess.run(command, stdout=log, stderr=log)
+        environment = os.environ if cache is None else os.environ | {_CACHE: str(cache)}
+        ended = subprocess.run(command, stdout=log, stderr=log, env=environment)
     if ended.returncode:
         last = path.read_text().splitlines()[-1]
         raise TerraformerError(f"the training of {output} failed, see {path}: {last}")
