@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from terraformer.generation import Decoder, WritingRules
+from terraformer.passage import Passage
 from terraformer.repetition import TrigramBlock
 from terraformer.tokenizer import EOS_ID
 from terraformer.writing_config import WritingConfig
@@ -21,7 +22,8 @@ class BeamText(NamedTuple):
     """A text of a beam.
 
     Attributes:
-        score: Its log-probability over the length penalty.
+        score: Its log-probability, less the penalties for leaving passages, over the length
+            penalty.
         ids: Its tokens.
         finished: Whether it has come to its end.
     """
@@ -38,6 +40,7 @@ class _Branch:
     logits: Tensor
     state: Any
     block: TrigramBlock | None
+    passage: Passage | None
 
 
 class _Candidate(NamedTuple):
@@ -68,7 +71,8 @@ def iterate_beam(
     """
     logits, state = decoder.begin(source_ids)
     block = rules.new_block() if rules.new_block else None
-    beam = [_Branch([], 0.0, logits, state, block)]
+    passage = rules.new_passage() if rules.new_passage else None
+    beam = [_Branch([], 0.0, logits, state, block, passage)]
     finished: list[BeamText] = []
     n_certain = 0
     while beam:
@@ -107,8 +111,8 @@ def _agreed(texts: Sequence[_Branch | BeamText], start: int) -> list[int]:
 
 def _candidates(branch: _Branch, config: WritingConfig, rules: WritingRules) -> list[_Candidate]:
     """The likeliest next tokens of a text: enough that as many go on as the beam is wide."""
-    allowed = rules.allowed(branch.logits[0], branch.ids, branch.block)
-    logs = branch.logits[0].float().log_softmax(dim=-1)
+    allowed = rules.allowed(branch.logits[0], branch.ids, branch.block, branch.passage)
+    logs = rules.discouraged(branch.logits[0].float().log_softmax(dim=-1), branch.passage)
     logs = torch.where(allowed.isinf(), -torch.inf, logs)
     if len(branch.ids) == rules.max_tokens:
         logs[torch.arange(len(logs), device=logs.device) != EOS_ID] = -torch.inf
@@ -129,12 +133,15 @@ def _go_on(decoder: Decoder, candidates: list[_Candidate], device: torch.device)
     for each in candidates:
         parent = each.parent
         left[id(parent)] -= 1
-        carried = parent.state, parent.block
-        state, block = deepcopy(carried) if left[id(parent)] else carried
+        carried = parent.state, parent.block, parent.passage
+        state, block, passage = deepcopy(carried) if left[id(parent)] else carried
         if block is not None:
             block.add(each.token)
+        if passage is not None:
+            passage.add(each.token)
         logits, state = decoder.step(torch.tensor([each.token], device=device), state)
-        beam.append(_Branch([*parent.ids, each.token], each.log_probability, logits, state, block))
+        ids = [*parent.ids, each.token]
+        beam.append(_Branch(ids, each.log_probability, logits, state, block, passage))
     return beam
 
 

@@ -9,6 +9,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
+from terraformer.passage import Passage
 from terraformer.repetition import TrigramBlock
 from terraformer.tokenizer import EOS_ID, PAD_ID
 from terraformer.writing_config import WritingConfig
@@ -62,22 +63,47 @@ class WritingRules:
         ending: Where it may and must end.
         max_tokens: Its most tokens.
         new_block: Makes what watches for repetition; None allows it.
+        new_passage: Makes what follows the text in its source; None does not care.
+        departure_penalty: Nats by which a token is less likely that leaves a passage of the source
+            in the middle of a sentence.
     """
 
     ending: Ending
     max_tokens: int
     new_block: Callable[[], TrigramBlock] | None = None
+    new_passage: Callable[[], Passage] | None = None
+    departure_penalty: float = 0.0
 
-    def allowed(self, logits: Tensor, ids: Sequence[int], block: TrigramBlock | None) -> Tensor:
+    def discouraged(self, logits: Tensor, passage: Passage | None) -> Tensor:
+        """Returns logits [V], float32, less the penalty where a token would leave `passage`."""
+        following = None if passage is None else passage.following
+        if following is None:
+            return logits.float()
+        going_on = torch.from_numpy(following).to(logits.device)
+        less = logits.float() - self.departure_penalty
+        less[going_on] = logits.float()[going_on]
+        return less
+
+    def allowed(
+        self,
+        logits: Tensor,
+        ids: Sequence[int],
+        block: TrigramBlock | None,
+        passage: Passage | None = None,
+    ) -> Tensor:
         """Returns logits [V], float32, minus infinity where a token may not follow `ids`.
 
-        Where nothing may follow, the text may end.
+        Words may come back in another passage of the source than the one that they were copied
+        from. Where nothing may follow, the text may end.
         """
         logits = logits.float().clone()
         logits[PAD_ID] = -torch.inf
         if not self.ending.may_end(ids):
             logits[EOS_ID] = -torch.inf
-        if block is not None and (blocked := block.blocked):
+        blocked = block.blocked if block is not None else frozenset()
+        if blocked and passage is not None:
+            blocked -= passage.fresh
+        if blocked:
             logits[list(blocked)] = -torch.inf
         if logits.isinf().all():
             logits[EOS_ID] = 0.0
@@ -103,10 +129,12 @@ def iterate_tokens(
         return (yield from iterate_beam(decoder, source_ids, config, rules)).finished
     choose = TokenChoice(config)
     block = rules.new_block() if rules.new_block else None
+    passage = rules.new_passage() if rules.new_passage else None
     ids: list[int] = []
     logits, state = decoder.begin(source_ids)
     while True:
-        chosen = choose(rules.allowed(logits[0].cpu(), ids, block))
+        likely = rules.discouraged(logits[0].cpu(), passage)
+        chosen = choose(rules.allowed(likely, ids, block, passage))
         if rules.ending.ends(ids, chosen):
             return True
         if len(ids) == rules.max_tokens:
@@ -114,6 +142,8 @@ def iterate_tokens(
         ids.append(chosen)
         if block is not None:
             block.add(chosen)
+        if passage is not None:
+            passage.add(chosen)
         yield chosen
         logits, state = decoder.step(torch.tensor([chosen], device=source_ids.device), state)
 

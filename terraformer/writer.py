@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from functools import cached_property
+from dataclasses import replace
+from functools import cached_property, partial
 
 import torch
 
@@ -17,6 +18,7 @@ from terraformer.generation import Decoder, FreeEnding, WritingRules, iterate_to
 from terraformer.graphed_decoding import graphed_or_plain
 from terraformer.length_goal import LengthGoal
 from terraformer.memory import apply_plan, plan_writing
+from terraformer.passage import Passage
 from terraformer.position_config import n_positions
 from terraformer.repetition import TrigramBlock
 from terraformer.summary import (
@@ -79,6 +81,9 @@ class Writer:
         source = self.source(document, config)
         check = Check(document)
         rules = self._rules(options, config, check)
+        if config.departure_penalty:
+            passage = partial(Passage, source.ids[0].numpy(), source.begins)
+            rules = replace(rules, new_passage=passage, departure_penalty=config.departure_penalty)
         n_target = rules.max_tokens * config.beam_size
         size = source.ids.shape[1], n_target
         plan = plan_writing(self.model.config, *size, self.memory, device=self._device)

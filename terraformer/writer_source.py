@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from terraformer.tokenizer import EOS_ID, TokenizedDocument
@@ -22,10 +23,12 @@ class WriterSource:
 
     Attributes:
         ids: [1, S], int64, end-of-sequence last, as in training.
+        begins: Whether each token begins a sentence, [S].
         notes: What of the document is not in it.
     """
 
     ids: Tensor
+    begins: NDArray[np.bool_]
     notes: tuple[str, ...] = ()
 
 
@@ -82,7 +85,8 @@ def choose_extract(
 
 def _source(tokenized: TokenizedDocument, notes: tuple[str, ...] = ()) -> WriterSource:
     ids = np.append(tokenized.ids.astype(np.int64), EOS_ID)
-    return WriterSource(torch.from_numpy(ids)[None], notes)
+    begins = np.diff(tokenized.sentence_of_token, prepend=-2, append=-2) != 0
+    return WriterSource(torch.from_numpy(ids)[None], begins, notes)
 
 
 def _unread(document: Document, n_read: int, limit: int) -> str:

@@ -17,6 +17,9 @@ class WritingConfig:
         top_p: Draws are from the likeliest tokens that together have this probability.
         seed: Of draws.
         block_trigrams: Whether no three words in a row are written twice.
+        departure_penalty: Nats by which a token is less likely that leaves, in the middle of a
+            sentence, a passage that has been copied so far: the ends of two sentences are joined
+            less readily.
         min_tokens, max_tokens: Least and most tokens of a summary of normal length.
         typical_words: Words of a summary of normal length; "short" is half and "long" twice that.
         max_source: Most source tokens that are read; None for as many as have positions.
@@ -30,6 +33,7 @@ class WritingConfig:
     top_p: float = 1.0
     seed: int = 0
     block_trigrams: bool = True
+    departure_penalty: float = 0.0
     min_tokens: int = 0
     max_tokens: int = 512
     typical_words: int = 180
@@ -41,8 +45,9 @@ class WritingConfig:
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise ValueError(f"{name} ({value}) must be at least 1")
-        if self.temperature < 0:
-            raise ValueError(f"temperature ({self.temperature}) must not be negative")
+        for name in ("temperature", "departure_penalty"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"{name} ({getattr(self, name)}) must not be negative")
         if not 0 < self.top_p <= 1:
             raise ValueError(f"top_p ({self.top_p}) must be above 0 and at most 1")
         if self.beam_size > 1 and self.temperature:
