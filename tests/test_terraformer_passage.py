@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Generator
 from copy import deepcopy
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from torch import Tensor
 
+from app.readers import read_document
 from terraformer.beam_search import iterate_beam
+from terraformer.encoder_decoder import EncoderDecoder
 from terraformer.generation import FreeEnding, WritingRules, iterate_tokens
 from terraformer.passage import Passage
 from terraformer.repetition import TrigramBlock
+from terraformer.summarizer import Summarizer
+from terraformer.summary import SummaryOptions
 from terraformer.tokenizer import EOS_ID
 from terraformer.writing_config import WritingConfig
 
@@ -113,3 +121,37 @@ def test_a_trigram_may_come_back_in_another_passage() -> None:
     assert free == liked[:-1]
     beam = iterate_beam(decoder, torch.zeros(1, 1), WritingConfig(beam_size=2), rules)
     assert list(beam) == liked[:-1]
+
+
+def test_a_writer_stays_in_its_passages(
+    tiny_writer: Path, paper_text: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    left: list[bool] = []
+
+    def watched(*arguments: Any) -> Generator[int, None, bool]:
+        tokens = iterate_tokens(*arguments)
+        passage = arguments[-1].new_passage()
+        while True:
+            try:
+                token = next(tokens)
+            except StopIteration as end:
+                return end.value
+            following = passage.following
+            left.append(following is not None and token not in following)
+            passage.add(token)
+            yield token
+
+    monkeypatch.setattr("terraformer.writer.iterate_tokens", watched)
+    monkeypatch.setattr("terraformer.passage._MIN_RUN", 1)  # untrained, it copies little in a row
+    summarizer = Summarizer.load(tiny_writer)
+    assert isinstance(summarizer.model, EncoderDecoder)
+    writing = replace(summarizer.model.config.writing, block_trigrams=False)
+    file = tmp_path / "paper.md"
+    file.write_text(paper_text, encoding="utf-8")
+    document = read_document(file)
+    for penalty in (1e-6, 1e4):
+        left.clear()
+        options = SummaryOptions(writing=replace(writing, departure_penalty=penalty))
+        summarizer.summarize(document, options)
+        assert len(left) > 50
+        assert any(left) == (penalty < 1)
