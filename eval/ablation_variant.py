@@ -32,7 +32,7 @@ _STACKS = ("token_encoder", "sentence_encoder", "decoder")
 _FULL = {"type": "FullAttentionConfig", "n_heads": 4}
 _DENSE = {"type": "DenseFFConfig", "d_ff": 256}
 VARIANTS: dict[str, Variant] = {
-    "whole": Variant("nothing"),
+    "whole": Variant("as shipped"),
     "full-attention": Variant(
         "full attention for LSH", {name: {"attention": _FULL} for name in _STACKS[:2]}
     ),
