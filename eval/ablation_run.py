@@ -101,17 +101,9 @@ def _pretrain(
     written = folder / f"{task}.json"
     written.write_text(json.dumps(pretraining_config(extractor).to_dict()))
     words = [
-        *(
-            "--task",
-            task,
-            "--config",
-            written,
-            "--limit",
-            n_steps * BATCH_SIZE,
-            "--window",
-            _WINDOW,
-        ),
-        *("--max-steps", round(n_steps * _PRETRAINING[task]), "--examples", options.examples),
+        *("--task", task, "--config", written, "--window", _WINDOW),
+        *("--limit", n_steps * BATCH_SIZE, "--examples", options.examples),
+        *("--max-steps", round(n_steps * _PRETRAINING[task])),
     ]
     _train(words, n_steps, base, folder / task, options)
     start_from(folder / task, extractor, folder / "start")

@@ -76,12 +76,13 @@ class WritingRules:
 
     def discouraged(self, logits: Tensor, passage: Passage | None) -> Tensor:
         """Returns logits [V], float32, less the penalty where a token would leave `passage`."""
+        logits = logits.float()
         following = None if passage is None else passage.following
         if following is None:
-            return logits.float()
+            return logits
         going_on = torch.from_numpy(following).to(logits.device)
-        less = logits.float() - self.departure_penalty
-        less[going_on] = logits.float()[going_on]
+        less = logits - self.departure_penalty
+        less[going_on] = logits[going_on]
         return less
 
     def allowed(

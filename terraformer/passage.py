@@ -27,40 +27,32 @@ class Passage:
         self._source = source
         self._begins = begins
         self._runs = np.zeros(len(source), np.int64)  # tokens before each place that agree
+        self._places = _NOWHERE  # where the passage goes on
         self._is_copied = np.zeros(len(source), np.bool_)
 
     def add(self, token: int) -> None:
         """Appends a token to the text."""
-        hits = self._places[self._source[self._places] == token]
+        self._is_copied = self._is_copied.copy()
+        self._is_copied[self._places[self._source[self._places] == token]] = True
         runs = np.zeros_like(self._runs)
         runs[1:] = np.where(self._source[:-1] == token, self._runs[:-1] + 1, 0)
         self._runs = runs
-        self._is_copied = self._is_copied.copy()
-        self._is_copied[hits] = True
+        longest = runs.max(initial=0)
+        places = np.flatnonzero(runs == longest) if longest >= _MIN_RUN else _NOWHERE
+        self._places = _NOWHERE if self._begins[places].any() else places
 
     @property
     def following(self) -> NDArray[np.int64] | None:
         """The tokens with which the passage goes on; None if there is none, or a sentence ends."""
-        places = self._places
-        if not len(places) or self._begins[places].any():
-            return None
-        return np.unique(self._source[places])
+        return np.unique(self._source[self._places]) if len(self._places) else None
 
     @property
     def fresh(self) -> frozenset[int]:
         """Those of `following` that have not been copied from there before."""
-        places = self._places
-        if not len(places) or self._begins[places].any():
-            return frozenset()
-        return frozenset(self._source[places[~self._is_copied[places]]].tolist())
-
-    @property
-    def _places(self) -> NDArray[np.int64]:
-        """Where the passage goes on in the source."""
-        longest = self._runs.max(initial=0)
-        return np.flatnonzero(self._runs == longest) if longest >= _MIN_RUN else _NOWHERE
+        return frozenset(self._source[self._places[~self._is_copied[self._places]]].tolist())
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Passage:
         other = Passage(self._source, self._begins)
-        other._runs, other._is_copied = self._runs, self._is_copied  # `add` makes new ones
+        # `add` makes new ones.
+        other._runs, other._places, other._is_copied = self._runs, self._places, self._is_copied
         return other
