@@ -46,8 +46,9 @@ def to_rewrite(row: dict[str, Any], tokenizer: Tokenizer) -> dict[str, Any]:
         beam_size=1,
         n_episodes=1,
     )
+    ranking = (pick.sentence for pick in _extractor().rank(document))
     return article | {
-        "ranking": choose_extract(tokenized, _extractor().rank(document), MAX_EXTRACTED),
+        "ranking": choose_extract(tokenized, ranking, MAX_EXTRACTED),
         "oracle": list(episodes[0].picks) if episodes else [],
     }
 

@@ -28,7 +28,7 @@ from finetune.rouge_tokens import RougeTokenizer
 from terraformer.batch import SourceArrays, collate
 from terraformer.checkpoint import CONFIG_FILE, load_checkpoint
 from terraformer.config import PickingConfig
-from terraformer.decoding import Pick, iterate_picks
+from terraformer.decoding import Pick, iterate_picks, stops_at
 from terraformer.document import Document
 from terraformer.model import Terraformer
 from terraformer.similarity import tf_idf
@@ -64,14 +64,6 @@ def validation_papers(
         (group_of(row["origin"]), to_document(row), row["abstract"])
         for row in rows.select(range(0, len(rows), step)).to_list()
     ]
-
-
-def stops_at(picks: Sequence[Pick], threshold: float) -> int:
-    """Returns how many picks a summary takes that ends at the first stop reaching `threshold`."""
-    for count, pick in enumerate(picks):
-        if count and pick.stop_probability >= threshold:
-            return count
-    return len(picks)
 
 
 def prefix_scores(picks: Sequence[Pick], document: Document, reference: str) -> NDArray:
@@ -114,8 +106,9 @@ def tune(
             scores = prefix_scores(picks, document, abstract)
             words = np.cumsum([pick.n_words for pick in picks])
             for threshold in STOP_THRESHOLDS:
-                last = stops_at(picks, threshold) - 1
-                outcomes[replace(picking, stop_threshold=threshold), group].append(
+                tried = replace(picking, stop_threshold=threshold)
+                last = stops_at(picks, tried) - 1
+                outcomes[tried, group].append(
                     (float(scores[last, 0]), float(scores[last, 1]), float(words[last]))
                 )
     settings = []

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,7 +15,7 @@ from terraformer.model import PickState, Source, Terraformer
 from terraformer.section_kind import SectionKind
 from terraformer.summary import Length
 
-SHORT, LONG = 0.5, 2.0  # words of a short and of a long summary, relative to a normal one
+RELATIVE_WORDS = {"short": 0.5, "normal": 1.0, "long": 2.0}  # to those of a normal summary
 _FINDINGS = [FEATURE_NAMES.index(f"in_{k}") for k in (SectionKind.METHODS, SectionKind.RESULTS)]
 
 
@@ -70,6 +70,21 @@ def iterate_picks(
             logits, state = model.step(sentence, n_words, state)
 
 
+def stops_at(picks: Sequence[Pick], picking: PickingConfig) -> int:
+    """Returns how many of `picks` a summary of normal length takes."""
+    for count, pick in enumerate(picks):
+        if _stops_before(pick, count, picking):
+            return count
+    return len(picks)
+
+
+def _stops_before(pick: Pick, n_picks: int, picking: PickingConfig) -> bool:
+    """Whether a summary of normal length ends with `n_picks` sentences rather than takes `pick`."""
+    return n_picks > 0 and (
+        pick.stop_probability >= picking.stop_threshold or n_picks >= picking.max_picks
+    )
+
+
 def pick_sentences(
     model: Terraformer, source: Source, vectors: sparse.csr_matrix, length: Length | int = "normal"
 ) -> list[int]:
@@ -88,18 +103,16 @@ def pick_sentences(
     stopped = False
     for pick in iterate_picks(model, source, vectors):
         if not stopped and target is None:
-            stopped = bool(picks) and (
-                pick.stop_probability >= picking.stop_threshold or len(picks) >= picking.max_picks
-            )
+            stopped = _stops_before(pick, len(picks), picking)
             if stopped:
                 if length != "long":
                     break
-                target = round(LONG * sum(taken.n_words for taken in picks))
+                target = round(RELATIVE_WORDS[length] * sum(taken.n_words for taken in picks))
         if target is not None and not _nearer(picks, pick, target):
             break
         picks.append(pick)
     if length == "short":
-        picks = _cut(picks, SHORT * sum(pick.n_words for pick in picks))
+        picks = _cut(picks, RELATIVE_WORDS[length] * sum(pick.n_words for pick in picks))
     return [pick.sentence for pick in picks]
 
 

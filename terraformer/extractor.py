@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from terraformer.batch import SourceArrays, collate
-from terraformer.decoding import iterate_picks, pick_sentences
+from terraformer.decoding import Pick, iterate_picks, pick_sentences, stops_at
 from terraformer.document import Document
 from terraformer.memory import apply_plan, plan_memory
 from terraformer.model import Source, Terraformer
@@ -59,16 +59,19 @@ class Extractor:
             notes=document.notes,
         )
 
-    def rank(self, document: Document) -> Iterator[int]:
-        """Yields sentences of a document, the most wanted first, until none is left.
+    def rank(self, document: Document) -> Iterator[Pick]:
+        """Yields picks of a document, the most wanted first, until none is left.
 
         Raises:
             MemoryBudgetError: if the document does not fit the memory budget.
         """
         source = self._read(document)
         vectors = tf_idf([sentence.text for sentence in document.sentences])
-        for pick in iterate_picks(self.model, source, vectors):
-            yield pick.sentence
+        yield from iterate_picks(self.model, source, vectors)
+
+    def normal_words(self, picks: Sequence[Pick]) -> int:
+        """Returns the words of a summary of normal length, of the first picks of a document."""
+        return sum(pick.n_words for pick in picks[: stops_at(picks, self.model.config.picking)])
 
     def _read(self, document: Document) -> Source:
         source = collate([SourceArrays.of(document, self.tokenizer)])

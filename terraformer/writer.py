@@ -8,7 +8,7 @@ from functools import cached_property, partial
 
 import torch
 
-from terraformer.decoding import LONG, SHORT
+from terraformer.decoding import RELATIVE_WORDS
 from terraformer.document import Document
 from terraformer.draft import Check, Draft
 from terraformer.encoder_decoder import EncoderDecoder
@@ -80,7 +80,7 @@ class Writer:
         report("reading the document", 0, 3)
         source = self.source(document, config)
         check = Check(document)
-        rules = self._rules(options, config, check)
+        rules = self._rules(options, config, check, source.typical_words)
         if config.departure_penalty:
             passage = partial(Passage, source.ids[0].numpy(), source.begins)
             rules = replace(rules, new_passage=passage, departure_penalty=config.departure_penalty)
@@ -108,7 +108,7 @@ class Writer:
         if config.n_extracted is None:
             return whole_source(document, tokenized, limit)
         n_tokens = config.n_extracted if limit is None else min(config.n_extracted, limit - 1)
-        return extracted_source(tokenized, self._extractor().rank(document), n_tokens)
+        return extracted_source(tokenized, document, self._extractor(), n_tokens)
 
     def _words(
         self, source: WriterSource, config: WritingConfig, rules: WritingRules, draft: Draft
@@ -120,13 +120,19 @@ class Writer:
 
         return iterate_words(tokens(), self.tokenizer)
 
-    def _rules(self, options: SummaryOptions, config: WritingConfig, check: Check) -> WritingRules:
-        if options.length == "normal":
+    def _rules(
+        self,
+        options: SummaryOptions,
+        config: WritingConfig,
+        check: Check,
+        typical_words: int | None,
+    ) -> WritingRules:
+        if options.length == "normal" and typical_words is None:
             ending, max_tokens = FreeEnding(max(1, config.min_tokens)), config.max_tokens
         else:
             n_words = options.length
             if not isinstance(n_words, int):
-                n_words = round(config.typical_words * (SHORT if n_words == "short" else LONG))
+                n_words = round((typical_words or config.typical_words) * RELATIVE_WORDS[n_words])
             count = check.count_supported if options.strict else None
             ending = LengthGoal(n_words, self.tokenizer, count)
             max_tokens = ending.max_tokens

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -14,7 +14,9 @@ from torch import Tensor
 from terraformer.tokenizer import EOS_ID, TokenizedDocument
 
 if TYPE_CHECKING:
+    from terraformer.decoding import Pick
     from terraformer.document import Document
+    from terraformer.extractor import Extractor
 
 
 @dataclass(frozen=True)
@@ -25,11 +27,13 @@ class WriterSource:
         ids: [1, S], int64, end-of-sequence last, as in training.
         begins: Whether each token begins a sentence, [S].
         notes: What of the document is not in it.
+        typical_words: Words of a summary of normal length of this document; None is not known.
     """
 
     ids: Tensor
     begins: NDArray[np.bool_]
     notes: tuple[str, ...] = ()
+    typical_words: int | None = None
 
 
 def whole_source(
@@ -50,16 +54,28 @@ def whole_source(
 
 
 def extracted_source(
-    tokenized: TokenizedDocument, ranking: Iterable[int], n_tokens: int
+    tokenized: TokenizedDocument, document: Document, extractor: Extractor, n_tokens: int
 ) -> WriterSource:
-    """Returns the sentences of a document that are ranked first, in reading order.
+    """Returns the sentences of a document that are picked first, in reading order.
+
+    A written summary is as long as the picked one would be, for the extractor has learned how long
+    abstracts of such papers are.
 
     Args:
         tokenized: The document's tokens.
-        ranking: Its sentences, the most wanted first.
+        document: What is summarized.
+        extractor: Picks the sentences.
         n_tokens: Most tokens of them together; of a first one that is longer, a part is read.
     """
-    return _source(tokenized.only(choose_extract(tokenized, ranking, n_tokens)).first(n_tokens))
+    picks: list[Pick] = []
+
+    def ranking() -> Iterator[int]:
+        for pick in extractor.rank(document):
+            picks.append(pick)
+            yield pick.sentence
+
+    source = _source(tokenized.only(choose_extract(tokenized, ranking(), n_tokens)).first(n_tokens))
+    return replace(source, typical_words=extractor.normal_words(picks))
 
 
 def choose_extract(

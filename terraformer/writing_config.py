@@ -20,8 +20,10 @@ class WritingConfig:
         departure_penalty: Nats by which a token is less likely that leaves, in the middle of a
             sentence, a passage that has been copied so far: the ends of two sentences are joined
             less readily.
-        min_tokens, max_tokens: Least and most tokens of a summary of normal length.
+        min_tokens, max_tokens: Least and most tokens of a summary of normal length, where the model
+            reads documents.
         typical_words: Words of a summary of normal length; "short" is half and "long" twice that.
+            Where the model rewrites, the words that would be picked take its place.
         max_source: Most source tokens that are read; None for as many as have positions.
         n_extracted: Where the model rewrites, the source is what an extractor picks, so many tokens
             at most; None where it reads documents.

@@ -24,14 +24,6 @@ LINES = [
 ABSTRACT = "Salmon climb the weir when rain has raised the river, and beavers built a dam."
 
 
-@pytest.mark.parametrize(("threshold", "n_picks"), [(0.05, 1), (0.3, 2), (0.5, 3), (0.95, 4)])
-def test_a_summary_ends_at_the_first_stop_and_is_never_empty(
-    threshold: float, n_picks: int
-) -> None:
-    picks = [Pick(i, 10, stop) for i, stop in enumerate([0.9, 0.1, 0.4, 0.7])]
-    assert tune.stops_at(picks, threshold) == n_picks
-
-
 def test_prefix_scores_are_rouge_of_the_prefixes() -> None:
     document = Document.from_sections([("", "\n".join(LINES))])
     picks = [Pick(sentence, 10, 0.0) for sentence in (2, 0, 3)]

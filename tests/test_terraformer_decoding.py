@@ -10,7 +10,8 @@ from scipy import sparse
 
 from terraformer.batch import SourceArrays, collate
 from terraformer.checkpoint import load_checkpoint
-from terraformer.decoding import iterate_picks, pick_sentences
+from terraformer.config import PickingConfig
+from terraformer.decoding import Pick, iterate_picks, pick_sentences, stops_at
 from terraformer.document import Document
 from terraformer.model import Source, Terraformer
 from terraformer.similarity import tf_idf
@@ -85,6 +86,18 @@ def test_the_model_stops_at_the_threshold_but_not_before_the_first(
     inputs = read(checkpoint, LINES, stop_threshold=highest)
     at = next(i for i, pick in enumerate(everything) if i and pick.stop_probability >= highest)
     assert pick_sentences(*inputs) == [pick.sentence for pick in everything[:at]]
+
+
+@pytest.mark.parametrize(
+    ("threshold", "max_picks", "n_picks"),
+    [(0.05, 24, 1), (0.3, 24, 2), (0.5, 24, 3), (0.95, 24, 4), (0.95, 2, 2)],
+)
+def test_a_summary_ends_at_the_first_stop_and_is_never_empty(
+    threshold: float, max_picks: int, n_picks: int
+) -> None:
+    picks = [Pick(i, 10, stop) for i, stop in enumerate([0.9, 0.1, 0.4, 0.7])]
+    picking = PickingConfig(stop_threshold=threshold, max_picks=max_picks)
+    assert stops_at(picks, picking) == n_picks
 
 
 @settings(max_examples=25, deadline=None)

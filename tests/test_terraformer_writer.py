@@ -125,7 +125,7 @@ def test_a_rewriting_model_reads_picked_sentences(
     summarizer = fresh(tiny_writer)
     extractor = Summarizer.load(tiny_checkpoint)._extractor
     monkeypatch.setitem(summarizer.__dict__, "_extractor", extractor)
-    ranking = list(extractor.rank(paper()))
+    ranking = [pick.sentence for pick in extractor.rank(paper())]
     assert len(ranking) > 2
     tokenized = summarizer.tokenizer.encode_document(paper())
     lengths = [int((tokenized.sentence_of_token == i).sum()) for i in range(4)]
@@ -135,6 +135,25 @@ def test_a_rewriting_model_reads_picked_sentences(
     expected = [tokenized.ids[tokenized.sentence_of_token == i].tolist() for i in kept]
     assert decoder.source == [*expected[0], *expected[1], EOS_ID]
     assert len(summary.notes) == 1
+
+
+@pytest.mark.parametrize("length", ["short", "normal", "long"])
+def test_a_rewriting_model_writes_as_much_as_would_be_picked(
+    length: Any, recite: Any, tiny_writer: Path, tiny_checkpoint: Path, monkeypatch: Any
+) -> None:
+    recite(" ".join(SENTENCE.replace("flux", f"flux {word}") for word in "ABCDEFGH"))
+    summarizer, picking = fresh(tiny_writer), Summarizer.load(tiny_checkpoint)
+    config = picking.model.config
+    two = replace(config.picking, stop_threshold=2.0, max_picks=2)
+    monkeypatch.setattr(picking.model, "config", replace(config, picking=two))
+    monkeypatch.setitem(summarizer.__dict__, "_extractor", picking._extractor)
+    writing = WritingConfig(block_trigrams=False, n_extracted=500)
+    summary = summarizer.summarize(paper(), SummaryOptions(length=length, writing=writing))
+    picked = picking.summarize(paper(), SummaryOptions(length="normal"))
+    wanted = picked.n_words * {"short": 0.5, "normal": 1.0, "long": 2.0}[length]
+    n_words = len(SENTENCE.split()) + 1
+    assert len(picked.sentences) == 2
+    assert len(summary.sentences) == 1 or abs(summary.n_words - wanted) <= n_words
 
 
 SENTENCE = "The flux of sediment fell below every dam of the river."  # eleven words
