@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 from app.render import SUFFIXES, Format, render
 from app.whole_file import write_whole
 from app.worker_pool import n_cores, run_each
-from terraformer.device import DEFAULT_DEVICE, DeviceError
-from terraformer.errors import CheckpointError, DocumentError, TerraformerError
+from terraformer.device import DEFAULT_DEVICE
+from terraformer.errors import CheckpointError, DeviceError, DocumentError, TerraformerError
 from terraformer.summary import Mode, Progress, SummaryOptions
 
 if TYPE_CHECKING:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from terraformer.errors import TerraformerError
+from terraformer.errors import DeviceError
 
 if TYPE_CHECKING:
     import torch
@@ -16,10 +16,6 @@ gives the same summary every time."""
 
 DEVICE_NAMES = "auto, cpu, cuda or cuda:N"
 _NAME = re.compile(r"auto|cpu|cuda(?::(?:0|[1-9]\d*))?")
-
-
-class DeviceError(TerraformerError):
-    """The device that was asked for is not there."""
 
 
 def is_device_name(text: str) -> bool:

@@ -19,3 +19,7 @@ class DataError(TerraformerError):
 
 class MemoryBudgetError(TerraformerError):
     """The memory budget is below the least with which the work can be done."""
+
+
+class DeviceError(TerraformerError):
+    """The device that was asked for is not there."""

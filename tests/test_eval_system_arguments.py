@@ -9,7 +9,7 @@ import torch
 
 from eval.evaluation import load_terraformer
 from eval.system_arguments import add_device_argument, add_run_arguments, n_processes
-from terraformer.device import DeviceError
+from terraformer.errors import DeviceError
 
 
 def parsed(*words: str) -> argparse.Namespace:

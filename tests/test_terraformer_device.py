@@ -8,7 +8,8 @@ import sys
 import pytest
 import torch
 
-from terraformer.device import DeviceError, find_device, is_device_name, uses_gpu
+from terraformer.device import find_device, is_device_name, uses_gpu
+from terraformer.errors import DeviceError
 
 
 @pytest.fixture

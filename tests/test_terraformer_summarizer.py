@@ -5,9 +5,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from terraformer.device import DeviceError
 from terraformer.document import Document, Paragraph
-from terraformer.errors import CheckpointError, MemoryBudgetError
+from terraformer.errors import CheckpointError, DeviceError, MemoryBudgetError
 from terraformer.model import Terraformer
 from terraformer.summarizer import Summarizer
 from terraformer.summary import SummaryOptions
