@@ -10,7 +10,7 @@ import numpy as np
 from datasets import Dataset, Features, List, Value, load_dataset
 from pyarrow import compute
 
-from finetune.data import group_of, to_document
+from finetune.data import abstract_of, group_of, to_document
 from finetune.gap_sentences import principal_scores
 from terraformer.errors import DataError, DocumentError
 from terraformer.tokenizer import Tokenizer
@@ -39,7 +39,7 @@ def to_article(row: dict[str, Any], tokenizer: Tokenizer) -> dict[str, Any]:
         "ids": np.zeros(0, np.int32),
         "sentence_of_token": np.zeros(0, np.int32),
         "principal": np.zeros(0, np.float32),
-        "abstract_ids": tokenizer.encode(row["abstract"]),
+        "abstract_ids": tokenizer.encode(abstract_of(row)),
     }
     try:
         document = to_document(row)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,17 @@ _GROUP_OF_ORIGIN = {
     "arxiv_hub": "arxiv",
     "pubmed_hub": "pubmed",
 }
+# What journals append to abstracts, and what the collectors of some data took for a part of them.
+_JOURNAL_TAIL = re.compile(
+    r"\s*(?:"
+    r"(?:\belectronic supplementary material\s+)?"
+    r"\bthe online version (?:of this (?:article|paper)\b.{0,80}?\b)?"
+    r"contains supplementary material"
+    r"|(?<=[.!?)\]]\s)keywords\b.{0,1000}?copyright-statement"
+    r"|(?:\bissue-)?copyright-statement©"
+    r").*",
+    re.DOTALL | re.IGNORECASE,
+)
 
 
 def group_of(origin: str) -> str:
@@ -99,3 +111,13 @@ def to_document(row: dict[str, Any]) -> Document:
     else:
         raise DataError(f"a row needs 'sections' or 'article'; it has {', '.join(sorted(row))}")
     return Document.from_sections(sections, title=row.get("title") or "")
+
+
+def abstract_of(row: dict[str, Any]) -> str:
+    """Returns what the abstract of a row of `find_split` says, without what journals append.
+
+    A quarter of SumPubMed's abstracts end in a note on supplementary material, keywords run
+    together and a copyright statement: a model would learn to write them, and an oracle to pick
+    what is like them. Evaluation takes references as they are.
+    """
+    return _JOURNAL_TAIL.sub("", row["abstract"])

@@ -23,7 +23,7 @@ from pyarrow import compute
 
 from finetune.article import ARTICLE_COLUMNS, to_article
 from finetune.command import exit_status
-from finetune.data import find_split, group_of, to_document
+from finetune.data import abstract_of, find_split, group_of, to_document
 from finetune.oracle import beam_episodes
 from finetune.rewrite import REWRITE_COLUMNS, to_rewrite
 from terraformer.errors import DataError, DocumentError
@@ -65,7 +65,7 @@ def to_example(row: dict[str, Any], tokenizer: Tokenizer) -> dict[str, Any]:
             "features": np.zeros(0, np.float16),
             "selectable": np.zeros(0, bool),
             "n_words": [],
-            "reference_words": len(row["abstract"].split()),
+            "reference_words": len(abstract_of(row).split()),
             "episodes": [],
             "scores": [],
         }
@@ -73,7 +73,7 @@ def to_example(row: dict[str, Any], tokenizer: Tokenizer) -> dict[str, Any]:
     selectable = selectable_sentences(document)
     episodes = beam_episodes(
         [sentence.text for sentence in document.sentences],
-        row["abstract"],
+        abstract_of(row),
         candidates=[int(index) for index in selectable.nonzero()[0]],
     )
     return {
@@ -84,7 +84,7 @@ def to_example(row: dict[str, Any], tokenizer: Tokenizer) -> dict[str, Any]:
         "features": sentence_features(document).astype("float16").ravel(),
         "selectable": selectable,
         "n_words": [sentence.n_words for sentence in document.sentences],
-        "reference_words": len(row["abstract"].split()),
+        "reference_words": len(abstract_of(row).split()),
         "episodes": [list(episode.picks) for episode in episodes],
         "scores": [episode.score for episode in episodes],
     }

@@ -8,7 +8,7 @@ from typing import Any
 from datasets import Features, List, Value
 
 from finetune.article import ARTICLE_COLUMNS, to_article
-from finetune.data import to_document
+from finetune.data import abstract_of, to_document
 from finetune.oracle import beam_episodes
 from finetune.rewrite_pair import MAX_EXTRACTED
 from terraformer.checkpoint import load_checkpoint
@@ -41,7 +41,7 @@ def to_rewrite(row: dict[str, Any], tokenizer: Tokenizer) -> dict[str, Any]:
     candidates = [int(index) for index in selectable_sentences(document).nonzero()[0]]
     episodes = beam_episodes(
         [sentence.text for sentence in document.sentences],
-        row["abstract"],
+        abstract_of(row),
         candidates=candidates,
         beam_size=1,
         n_episodes=1,

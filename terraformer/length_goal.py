@@ -17,6 +17,9 @@ _MARGIN = 40  # words beside
 class LengthGoal:
     """Ends a text where one more sentence of its mean length would lead further from the goal.
 
+    From half of the goal on the model may end it before: a model that must go on when all is said
+    writes what nobody should read.
+
     Args:
         n_words: The goal.
         tokenizer: Of the ids.
@@ -39,8 +42,8 @@ class LengthGoal:
         return math.ceil((self._goal * _OVERRUN + _MARGIN) * _TOKENS_PER_WORD)
 
     def may_end(self, ids: Sequence[int]) -> bool:
-        """Whether the text is as near to the goal as whole sentences are likely to come."""
-        return self._is_near(self._tokenizer.decode(list(ids)))
+        """Whether the text has half of the words."""
+        return 2 * self._count(self._tokenizer.decode(list(ids))) >= self._goal
 
     def ends(self, ids: Sequence[int], next_id: int) -> bool:
         """Whether the text is that near, a sentence is complete, and a new word would follow."""
@@ -57,3 +60,11 @@ class LengthGoal:
             return False  # not even if all of it were one sentence
         n_sentences = max(1, len(split_sentences(text)))
         return n_words + n_words / n_sentences / 2 >= self._goal
+
+
+class LengthLimit(LengthGoal):
+    """Ends a text where `LengthGoal` would, but lets the model end it before."""
+
+    def may_end(self, ids: Sequence[int]) -> bool:
+        """Always."""
+        return True

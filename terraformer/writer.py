@@ -16,7 +16,7 @@ from terraformer.extractor import Extractor
 from terraformer.fast_decoding import fast_or_plain
 from terraformer.generation import Decoder, FreeEnding, WritingRules, iterate_tokens
 from terraformer.graphed_decoding import graphed_or_plain
-from terraformer.length_goal import LengthGoal
+from terraformer.length_goal import LengthGoal, LengthLimit
 from terraformer.memory import apply_plan, plan_writing
 from terraformer.passage import Passage
 from terraformer.position_config import n_positions
@@ -31,6 +31,9 @@ from terraformer.tokenizer import Tokenizer
 from terraformer.writer_source import WriterSource, extracted_source, whole_source
 from terraformer.writing_config import WritingConfig
 from terraformer.written_text import iterate_words
+
+_READ_TOKENS_A_WORD = 3  # of the picked sentences: twice what a summary of them could hold at most
+_ENOUGH = 0.8  # share of the words asked for below which it is told
 
 
 class Writer:
@@ -78,9 +81,17 @@ class Writer:
         if self.memory is not None:
             self._on_gpu = None  # what it holds would be counted beside what takes its place
         report("reading the document", 0, 3)
-        source = self.source(document, config)
+        wanted = _wanted_words(options, config)
+        source = self.source(document, config, wanted)
         check = Check(document)
-        rules = self._rules(options, config, check, source.typical_words)
+        count = check.count_supported if options.strict else None
+        if wanted is not None:
+            ending = LengthGoal(wanted, self.tokenizer, count)
+        elif source.typical_words is not None:
+            ending = LengthLimit(source.typical_words, self.tokenizer, count)
+        else:
+            ending = FreeEnding(max(1, config.min_tokens))
+        rules = self._rules(ending, config)
         if config.departure_penalty:
             passage = partial(Passage, source.ids[0].numpy(), source.begins)
             rules = replace(rules, new_passage=passage, departure_penalty=config.departure_penalty)
@@ -97,17 +108,34 @@ class Writer:
             notes.append(
                 f"the summary was broken off after {rules.max_tokens:,} tokens, without an end"
             )
-        return Summary(document.title, tuple(draft.sentences), tuple(notes), "abstract")
+        summary = Summary(document.title, tuple(draft.sentences), tuple(notes), "abstract")
+        if finished and wanted is not None and summary.n_words < _ENOUGH * wanted:
+            note = (
+                f"the summary has {summary.n_words:,} of {wanted:,} words: the model found no more "
+                "to say; --mode extract picks as many as are wanted"
+            )
+            summary = replace(summary, notes=(*notes, note))
+        return summary
 
-    def source(self, document: Document, config: WritingConfig) -> WriterSource:
-        """Returns what the model reads of a document."""
+    def source(
+        self, document: Document, config: WritingConfig, n_words: int | None = None
+    ) -> WriterSource:
+        """Returns what the model reads of a document.
+
+        Args:
+            document: What is summarized.
+            config: Says how much is read.
+            n_words: Of the summary, if that is given: a model that rewrites reads more for more.
+        """
         positions = n_positions(self.model.config.source_positions)
         limits = [limit for limit in (positions, config.max_source) if limit is not None]
         limit = min(limits, default=None)
         tokenized = self.tokenizer.encode_document(document)
         if config.n_extracted is None:
             return whole_source(document, tokenized, limit)
-        n_tokens = config.n_extracted if limit is None else min(config.n_extracted, limit - 1)
+        n_tokens = max(config.n_extracted, _READ_TOKENS_A_WORD * (n_words or 0))
+        if limit is not None:
+            n_tokens = min(n_tokens, limit - 1)
         return extracted_source(tokenized, document, self._extractor(), n_tokens)
 
     def _words(
@@ -120,22 +148,8 @@ class Writer:
 
         return iterate_words(tokens(), self.tokenizer)
 
-    def _rules(
-        self,
-        options: SummaryOptions,
-        config: WritingConfig,
-        check: Check,
-        typical_words: int | None,
-    ) -> WritingRules:
-        if options.length == "normal" and typical_words is None:
-            ending, max_tokens = FreeEnding(max(1, config.min_tokens)), config.max_tokens
-        else:
-            n_words = options.length
-            if not isinstance(n_words, int):
-                n_words = round((typical_words or config.typical_words) * RELATIVE_WORDS[n_words])
-            count = check.count_supported if options.strict else None
-            ending = LengthGoal(n_words, self.tokenizer, count)
-            max_tokens = ending.max_tokens
+    def _rules(self, ending: FreeEnding | LengthGoal, config: WritingConfig) -> WritingRules:
+        max_tokens = ending.max_tokens if isinstance(ending, LengthGoal) else config.max_tokens
         positions = n_positions(self.model.config.target_positions)
         if positions is not None:
             max_tokens = min(max_tokens, positions - 1)  # the first is the start of the text
@@ -163,3 +177,12 @@ class Writer:
     @cached_property
     def _on_cpu(self) -> Decoder:
         return fast_or_plain(self.model, torch.get_num_threads())
+
+
+def _wanted_words(options: SummaryOptions, config: WritingConfig) -> int | None:
+    """The words that were asked for; None where the document or the model decides."""
+    if options.length == "normal":
+        return None
+    if isinstance(options.length, int):
+        return options.length
+    return round(config.typical_words * RELATIVE_WORDS[options.length])

@@ -7,7 +7,7 @@ import pytest
 from datasets import Dataset
 
 from finetune import data
-from finetune.data import find_split, group_of, to_document
+from finetune.data import abstract_of, find_split, group_of, to_document
 from terraformer.errors import DataError
 
 GROUPS = {
@@ -142,3 +142,22 @@ def test_a_command_without_papers_says_so_in_one_line(
     said = capsys.readouterr().err.strip().splitlines()[-1]
     assert said.startswith(f"finetune.{command}: no ")
     assert str(tmp_path) in said
+
+
+@pytest.mark.parametrize(
+    "tail",
+    [
+        "",
+        " The online version of this article (10.1186/x-018) contains supplementary material, "
+        "which is available to authorized users.",
+        " The online version contains supplementary material available at 10.1186/x-021-0.",
+        " electronic supplementary material the online version of this article contains "
+        "supplementary material, which is available to authorized users. keywords c. elegans"
+        "damsissue-copyright-statement© the author 2014",
+        " keywords dams riversissue-copyright-statement© the author 2015",
+        " issue-copyright-statement© the author 2015",
+    ],
+)
+def test_what_journals_append_to_an_abstract_is_left_out(tail: str) -> None:
+    text = "We give keywords for dams. Code is available in the supplementary material."
+    assert abstract_of({"abstract": text + tail}) == text

@@ -4,6 +4,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
@@ -137,23 +138,53 @@ def test_a_rewriting_model_reads_picked_sentences(
     assert len(summary.notes) == 1
 
 
-@pytest.mark.parametrize("length", ["short", "normal", "long"])
-def test_a_rewriting_model_writes_as_much_as_would_be_picked(
-    length: Any, recite: Any, tiny_writer: Path, tiny_checkpoint: Path, monkeypatch: Any
-) -> None:
-    recite(" ".join(SENTENCE.replace("flux", f"flux {word}") for word in "ABCDEFGH"))
-    summarizer, picking = fresh(tiny_writer), Summarizer.load(tiny_checkpoint)
+def picking_two(
+    summarizer: Summarizer, tiny_checkpoint: Path, monkeypatch: pytest.MonkeyPatch
+) -> Summarizer:
+    """Gives the summarizer an extractor that picks two sentences; returns one that picks alone."""
+    picking = Summarizer.load(tiny_checkpoint)
     config = picking.model.config
     two = replace(config.picking, stop_threshold=2.0, max_picks=2)
     monkeypatch.setattr(picking.model, "config", replace(config, picking=two))
     monkeypatch.setitem(summarizer.__dict__, "_extractor", picking._extractor)
-    writing = WritingConfig(block_trigrams=False, n_extracted=500)
-    summary = summarizer.summarize(paper(), SummaryOptions(length=length, writing=writing))
-    picked = picking.summarize(paper(), SummaryOptions(length="normal"))
-    wanted = picked.n_words * {"short": 0.5, "normal": 1.0, "long": 2.0}[length]
-    n_words = len(SENTENCE.split()) + 1
+    return picking
+
+
+@pytest.mark.parametrize("n_written", [1, 8])
+def test_a_rewriting_model_writes_no_more_than_would_be_picked(
+    n_written: int,
+    recite: Any,
+    tiny_writer: Path,
+    tiny_checkpoint: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    recite(" ".join(SENTENCE.replace("flux", f"flux {word}") for word in "ABCDEFGH"[:n_written]))
+    summarizer = fresh(tiny_writer)
+    picked = picking_two(summarizer, tiny_checkpoint, monkeypatch).summarize(paper())
     assert len(picked.sentences) == 2
-    assert len(summary.sentences) == 1 or abs(summary.n_words - wanted) <= n_words
+    writing = WritingConfig(block_trigrams=False, n_extracted=500)
+    summary = summarizer.summarize(paper(), SummaryOptions(writing=writing))
+    if n_written == 1:
+        assert len(summary.sentences) == 1
+    else:
+        assert abs(summary.n_words - picked.n_words) <= len(SENTENCE.split())
+
+
+def test_a_rewriting_model_reads_more_for_more_words(
+    recite: Any, tiny_writer: Path, tiny_checkpoint: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recite("Deltas shrink.")
+    summarizer = fresh(tiny_writer)
+    picking_two(summarizer, tiny_checkpoint, monkeypatch)
+    writer, writing = summarizer._writer, WritingConfig(n_extracted=12)
+    lengths = [
+        writer.source(paper(), writing, n_words).ids.shape[1] for n_words in (None, 2, 10, 1000)
+    ]
+    assert lengths[0] == lengths[1] <= 13
+    assert lengths[1] < lengths[2] <= 31
+    ranked = [pick.sentence for pick in summarizer._extractor.rank(paper())]
+    tokenized = summarizer.tokenizer.encode_document(paper())
+    assert lengths[3] == np.isin(tokenized.sentence_of_token, ranked).sum() + 1
 
 
 SENTENCE = "The flux of sediment fell below every dam of the river."  # eleven words
@@ -172,6 +203,16 @@ def test_lengths_are_met_at_the_end_of_a_sentence(
     summary = fresh(tiny_writer).summarize(paper(), options)
     assert (
         len(summary.sentences) == n_sentences if length != "long" else summary.n_words in (48, 60)
+    )
+
+
+def test_a_summary_far_below_its_words_is_told(recite: Any, tiny_writer: Path) -> None:
+    recite(" ".join([SENTENCE, SENTENCE.replace("flux", "load")]))
+    writing = WritingConfig(block_trigrams=False)
+    summary = fresh(tiny_writer).summarize(paper(), SummaryOptions(length=40, writing=writing))
+    assert summary.notes[-1] == (
+        "the summary has 22 of 40 words: the model found no more to say; --mode extract picks as "
+        "many as are wanted"
     )
 
 

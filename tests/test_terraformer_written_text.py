@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from terraformer.length_goal import LengthGoal
+from terraformer.length_goal import LengthGoal, LengthLimit
 from terraformer.sentence_splitter import split_sentences
 from terraformer.tokenizer import EOS_ID, Tokenizer
 from terraformer.written_text import (
@@ -120,10 +120,11 @@ def test_a_text_ends_at_the_sentence_nearest_to_the_goal(
     assert end_of(text, n_words, tokenizer) == " ".join([SENTENCE] * n_sentences)
 
 
-def test_the_model_may_end_near_the_goal_only(tokenizer: Tokenizer) -> None:
-    goal = LengthGoal(20, tokenizer)
+def test_the_model_may_end_from_half_of_the_goal_on(tokenizer: Tokenizer) -> None:
+    goal, limit = LengthGoal(40, tokenizer), LengthLimit(40, tokenizer)
     one, two = (tokenizer.encode(" ".join([SENTENCE] * n)) for n in (1, 2))
     assert not goal.may_end(one)
+    assert limit.may_end(one)
     assert goal.may_end(two)
     assert goal.ends(two, EOS_ID)
     assert goal.max_tokens > len(tokenizer.encode(" ".join([SENTENCE] * 3))) / 3
