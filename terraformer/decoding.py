@@ -107,12 +107,12 @@ def pick_sentences(
             if stopped:
                 if length != "long":
                     break
-                target = round(RELATIVE_WORDS[length] * sum(taken.n_words for taken in picks))
+                target = round(RELATIVE_WORDS["long"] * sum(taken.n_words for taken in picks))
         if target is not None and not _nearer(picks, pick, target):
             break
         picks.append(pick)
     if length == "short":
-        picks = _cut(picks, RELATIVE_WORDS[length] * sum(pick.n_words for pick in picks))
+        picks = _cut(picks, RELATIVE_WORDS["short"] * sum(pick.n_words for pick in picks))
     return [pick.sentence for pick in picks]
 
 
