@@ -66,5 +66,5 @@ class LengthLimit(LengthGoal):
     """Ends a text where `LengthGoal` would, but lets the model end it before."""
 
     def may_end(self, ids: Sequence[int]) -> bool:
-        """Always."""
-        return True
+        """Whether the text has begun."""
+        return len(ids) > 0

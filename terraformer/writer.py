@@ -32,7 +32,7 @@ from terraformer.writer_source import WriterSource, extracted_source, whole_sour
 from terraformer.writing_config import WritingConfig
 from terraformer.written_text import iterate_words
 
-_READ_TOKENS_A_WORD = 3  # of the picked sentences: twice what a summary of them could hold at most
+_READ_TOKENS_A_WORD = 3  # of picked sentences: about twice what is then written
 _ENOUGH = 0.8  # share of the words asked for below which it is told
 
 

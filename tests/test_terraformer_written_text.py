@@ -125,6 +125,7 @@ def test_the_model_may_end_from_half_of_the_goal_on(tokenizer: Tokenizer) -> Non
     one, two = (tokenizer.encode(" ".join([SENTENCE] * n)) for n in (1, 2))
     assert not goal.may_end(one)
     assert limit.may_end(one)
+    assert not limit.may_end([])
     assert goal.may_end(two)
     assert goal.ends(two, EOS_ID)
     assert goal.max_tokens > len(tokenizer.encode(" ".join([SENTENCE] * 3))) / 3
