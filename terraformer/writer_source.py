@@ -58,8 +58,8 @@ def extracted_source(
 ) -> WriterSource:
     """Returns the sentences of a document that are picked first, in reading order.
 
-    A written summary is as long as the picked one would be, for the extractor has learned how long
-    abstracts of such papers are.
+    A written summary is to be no longer than the picked one would be, for the extractor has learned
+    how long abstracts of such papers are.
 
     Args:
         tokenized: The document's tokens.

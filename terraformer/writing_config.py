@@ -22,8 +22,8 @@ class WritingConfig:
             less readily.
         min_tokens, max_tokens: Least and most tokens of a summary of normal length, where the model
             reads documents.
-        typical_words: Words of a summary of normal length; "short" is half and "long" twice that.
-            Where the model rewrites, the words that would be picked take its place.
+        typical_words: "short" is half and "long" twice of these words. A summary of normal length
+            ends where the model ends it or, where it rewrites, at the words that would be picked.
         max_source: Most source tokens that are read; None for as many as have positions.
         n_extracted: Where the model rewrites, the source is what an extractor picks, so many tokens
             at most; None where it reads documents.
