@@ -17,6 +17,7 @@ import torch
 
 from eval.ablation_start import pretraining_config, start_from
 from eval.ablation_variant import Variant, changed
+from finetune.task import TASKS
 from finetune.tune import tune, validation_papers
 from terraformer.checkpoint import CONFIG_FILE, TOKENIZER_FILE, load_checkpoint
 from terraformer.config import TerraformerConfig
@@ -25,9 +26,9 @@ from terraformer.errors import TerraformerError
 BATCH_SIZE = 8
 _HISTORY = "history.json"
 _CACHE = "HF_DATASETS_CACHE"
-# Steps for each of the extractor's, so that both read about as many tokens: half of its papers'.
-_PRETRAINING = {"span-corruption": 2.0, "gap-sentences": 0.5}
-_WINDOW = 2048  # tokens that span corruption sees at once
+# Steps for each of the extractor's, so that all read about as many tokens: half of its papers'.
+_PRETRAINING = {"span-corruption": 2.0, "gap-sentences": 0.5, "sentence-order": 2.0}
+_WINDOW = 2048  # tokens that a task sees at once which does not see documents whole
 
 
 def train_variant(
@@ -96,15 +97,20 @@ def _pretrain(
     folder: Path,
     options: argparse.Namespace,
 ) -> Path:
-    """Pretrains the reading of tokens on the first papers; returns an extractor that starts so."""
+    """Pretrains by a task; returns an extractor that starts so."""
     extractor = TerraformerConfig.from_dict(dict(config))
-    written = folder / f"{task}.json"
-    written.write_text(json.dumps(pretraining_config(extractor).to_dict()))
     words = [
-        *("--task", task, "--config", written, "--window", _WINDOW),
-        *("--limit", n_steps * BATCH_SIZE, "--examples", options.examples),
+        *("--task", task, "--window", _WINDOW, "--examples", options.examples),
         *("--max-steps", round(n_steps * _PRETRAINING[task])),
     ]
+    if TASKS[task].config_type is TerraformerConfig:
+        words += ["--config", folder / CONFIG_FILE]
+        _train(words, n_steps, base, folder / task, options)
+        return folder / task
+    written = folder / f"{task}.json"
+    written.write_text(json.dumps(pretraining_config(extractor).to_dict()))
+    # Articles are prepared for this task alone, so no more of them than are read.
+    words += ["--config", written, "--limit", n_steps * BATCH_SIZE]
     _train(words, n_steps, base, folder / task, options)
     start_from(folder / task, extractor, folder / "start")
     return folder / "start"

@@ -18,7 +18,8 @@ class Variant:
         config: Fields of the config that are changed, nested as in its JSON.
         arguments: More words for `finetune.train`.
         hidden: What of the prepared papers is not shown.
-        pretraining: Task of `finetune.train` by which the reading of tokens is pretrained.
+        pretraining: Task of `finetune.train` that is trained first, on the reading of tokens alone
+            where it writes.
     """
 
     what: str
@@ -59,6 +60,7 @@ VARIANTS: dict[str, Variant] = {
     "no-features": Variant("no features of sentences", hidden=Hidden(".*")),
     "span-corruption": Variant("pretrained by span corruption", pretraining="span-corruption"),
     "gap-sentences": Variant("pretrained by gap sentences", pretraining="gap-sentences"),
+    "sentence-order": Variant("pretrained by sentence order", pretraining="sentence-order"),
 }
 
 

@@ -103,24 +103,28 @@ class ExtractCollator:
             )
             for example in examples
         ]
-        n_picks = max(len(target.picks) for target in targets)
-        n_sentences = source.n_words.shape[1]
-        picks = torch.full((len(targets), n_picks), -1)
-        next_pick = torch.zeros(len(targets), n_picks + 1, n_sentences + 1)
-        membership = torch.zeros(len(targets), n_sentences)
-        for row, target in enumerate(targets):
-            n, s = len(target.picks), len(target.membership)
-            picks[row, :n] = torch.from_numpy(target.picks)
-            next_pick[row, : n + 1, :s] = torch.from_numpy(target.next_pick[:, :-1])
-            next_pick[row, : n + 1, -1] = torch.from_numpy(target.next_pick[:, -1])
-            membership[row, :s] = torch.from_numpy(target.membership)
-        return {
-            **source._asdict(),
-            "picks": picks,
-            "next_pick": next_pick,
-            "membership": membership,
-            "weight": torch.tensor([target.weight for target in targets]),
-        }
+        return {**source._asdict(), **collate_targets(targets)}
+
+
+def collate_targets(targets: Sequence[Targets]) -> dict[str, Tensor]:
+    """Pads targets to those of the longest document: what `ExtractObjective` takes beside it."""
+    n_picks = max(len(target.picks) for target in targets)
+    n_sentences = max(len(target.membership) for target in targets)
+    picks = torch.full((len(targets), n_picks), -1)
+    next_pick = torch.zeros(len(targets), n_picks + 1, n_sentences + 1)
+    membership = torch.zeros(len(targets), n_sentences)
+    for row, target in enumerate(targets):
+        n, s = len(target.picks), len(target.membership)
+        picks[row, :n] = torch.from_numpy(target.picks)
+        next_pick[row, : n + 1, :s] = torch.from_numpy(target.next_pick[:, :-1])
+        next_pick[row, : n + 1, -1] = torch.from_numpy(target.next_pick[:, -1])
+        membership[row, :s] = torch.from_numpy(target.membership)
+    return {
+        "picks": picks,
+        "next_pick": next_pick,
+        "membership": membership,
+        "weight": torch.tensor([target.weight for target in targets]),
+    }
 
 
 class ExtractObjective(nn.Module):

@@ -13,6 +13,7 @@ from finetune.gap_sentences import GapSentences
 from finetune.objectives import ExtractCollator, ExtractObjective
 from finetune.prepare import load_examples, prepare_missing
 from finetune.rewrite_pair import Rewrites
+from finetune.sentence_order import ShuffledSentences, collate_shuffled
 from finetune.span_corruption import CorruptedWindows, TokenPair
 from finetune.token_objective import (
     TokenObjective,
@@ -119,6 +120,22 @@ class ExtractTask(Task):
         return ExtractObjective(model)
 
 
+class SentenceOrderTask(ExtractTask):
+    """Picks shuffled sentences in reading order."""
+
+    sampling = "random"
+
+    def load(self, config: TerraformerConfig) -> TrainingData:
+        train, validation = (
+            ShuffledSentences(each, config.n_features, self.options.window, self.options.seed)
+            for each in super().load(config)[:2]
+        )
+        return TrainingData(train, validation, collate_shuffled, train)
+
+    def objective(self, model: Any) -> ExtractObjective:
+        return ExtractObjective(model, salience_weight=0.0)
+
+
 class LanguageModelTask(Task):
     """Foresees each token of the articles, seen through windows."""
 
@@ -215,6 +232,7 @@ class RewriteTask(Task):
 
 TASKS: dict[str, type[Task]] = {
     "extract": ExtractTask,
+    "sentence-order": SentenceOrderTask,
     "language-model": LanguageModelTask,
     "span-corruption": SpanCorruptionTask,
     "gap-sentences": GapSentencesTask,

@@ -1,8 +1,8 @@
 """Trains a model: `python -m finetune.train --task TASK`.
 
-Tasks: "extract" picks sentences; "language-model" foresees tokens; "span-corruption" and
-"gap-sentences" pretrain an encoder and decoder, "abstract" teaches it to write abstracts of whole
-papers, "rewrite" of the sentences that the shipped extractor picks.
+Tasks: "extract" picks sentences, "sentence-order" pretrains for it; "language-model" foresees
+tokens; "span-corruption" and "gap-sentences" pretrain an encoder and decoder, "abstract" teaches it
+to write abstracts of whole papers, "rewrite" of the sentences that the shipped extractor picks.
 
 Prepares the papers where that has not been done (see `finetune.prepare`), trains with Hugging
 Face's Trainer, resumed where the output folder holds a checkpoint, and writes a checkpoint folder.
@@ -202,7 +202,7 @@ def command_line() -> argparse.ArgumentParser:
         "--window",
         type=int,
         default=512,
-        help="tokens seen at once by language-model and span-corruption (default: 512)",
+        help="tokens seen at once where documents are not seen whole (default: 512)",
     )
     text.add_argument(
         "--gap-share", type=float, default=GAP_SHARE, help=f"of sentences (default: {GAP_SHARE})"

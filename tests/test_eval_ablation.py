@@ -128,6 +128,20 @@ def test_the_reading_of_tokens_is_pretrained(
     assert all(torch.equal(weights[k], v) for k, v in start.token_encoder.state_dict().items())
 
 
+def test_the_whole_extractor_is_pretrained_by_the_order_of_sentences(
+    papers: Path, tiny_checkpoint: Path, tmp_path: Path
+) -> None:
+    assert main(words_of(papers, tiny_checkpoint, tmp_path, "sentence-order")) == 0
+    folder = tmp_path / "runs" / "sentence-order-8"
+    start, _ = load_checkpoint(folder / "sentence-order")
+    trained, _ = load_checkpoint(folder / "model")
+    history = json.loads((folder / "sentence-order" / "history.json").read_text())
+    assert history[-1]["step"] == 2 * 1  # as many tokens as one step of 8 whole papers
+    # One step from there: no weight is far from where it began.
+    for name, weight in trained.state_dict().items():
+        assert torch.allclose(weight, start.state_dict()[name], atol=0.01), name
+
+
 def test_a_run_is_trained_once_and_told(
     papers: Path,
     tiny_checkpoint: Path,
