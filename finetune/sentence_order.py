@@ -50,7 +50,9 @@ def shuffle_sentences(
     tokens = [np.flatnonzero(of_token == sentence) for sentence in shuffled]
     source = SourceArrays(
         ids=example["ids"][np.concatenate(tokens)],
-        sentence_of_token=np.repeat(np.arange(len(tokens)), [len(each) for each in tokens]),
+        sentence_of_token=np.repeat(
+            np.arange(len(tokens), dtype=np.int32), [len(each) for each in tokens]
+        ),
         features=np.zeros((len(shuffled), n_features), np.float32),
         selectable=np.ones(len(shuffled), bool),
         n_words=n_words[shuffled],

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
+from itertools import chain
 
 from terraformer.batch import SourceArrays, collate
-from terraformer.decoding import Pick, iterate_picks, pick_sentences, stops_at
+from terraformer.decoding import RELATIVE_WORDS, Pick, iterate_picks, pick_sentences, stops_at
 from terraformer.document import Document
 from terraformer.memory import apply_plan, plan_memory
 from terraformer.model import Source, Terraformer
+from terraformer.references import without_references
 from terraformer.similarity import tf_idf
 from terraformer.summary import (
+    Length,
     Progress,
     SourceSentence,
     Summary,
@@ -52,7 +55,8 @@ class Extractor:
             title=document.title,
             sentences=tuple(
                 SummarySentence.of(
-                    document.sentences[index].text, [SourceSentence.of(document, index)]
+                    without_references(document.sentences[index].text),
+                    [SourceSentence.of(document, index)],
                 )
                 for index in picks
             ),
@@ -69,9 +73,22 @@ class Extractor:
         vectors = tf_idf([sentence.text for sentence in document.sentences])
         yield from iterate_picks(self.model, source, vectors)
 
-    def normal_words(self, picks: Sequence[Pick]) -> int:
-        """Returns the words of a summary of normal length, of the first picks of a document."""
-        return sum(pick.n_words for pick in picks[: stops_at(picks, self.model.config.picking)])
+    def rank_for(self, document: Document, length: Length | int) -> tuple[int, Iterator[Pick]]:
+        """Returns how many words a summary of some length has, and the picks of `rank`.
+
+        Raises:
+            MemoryBudgetError: if the document does not fit the memory budget.
+        """
+        ranking = self.rank(document)
+        if isinstance(length, int):
+            return length, ranking
+        picks, picking = list[Pick](), self.model.config.picking
+        for pick in ranking:
+            picks.append(pick)
+            if stops_at(picks, picking) < len(picks):
+                break
+        n_words = sum(pick.n_words for pick in picks[: stops_at(picks, picking)])
+        return max(1, round(RELATIVE_WORDS[length] * n_words)), chain(picks, ranking)
 
     def _read(self, document: Document) -> Source:
         source = collate([SourceArrays.of(document, self.tokenizer)])

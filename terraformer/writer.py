@@ -22,6 +22,7 @@ from terraformer.passage import Passage
 from terraformer.position_config import n_positions
 from terraformer.repetition import TrigramBlock
 from terraformer.summary import (
+    Length,
     Progress,
     Summary,
     SummaryOptions,
@@ -32,7 +33,6 @@ from terraformer.writer_source import WriterSource, extracted_source, whole_sour
 from terraformer.writing_config import WritingConfig
 from terraformer.written_text import iterate_words
 
-_READ_TOKENS_A_WORD = 3  # of picked sentences: about twice what is then written
 _ENOUGH = 0.8  # share of the words asked for below which it is told
 
 
@@ -81,16 +81,15 @@ class Writer:
         if self.memory is not None:
             self._on_gpu = None  # what it holds would be counted beside what takes its place
         report("reading the document", 0, 3)
-        wanted = _wanted_words(options, config)
-        source = self.source(document, config, wanted)
+        is_given = options.length != "normal"
+        source = self.source(document, config, options.length)
         check = Check(document)
         count = check.count_supported if options.strict else None
-        if wanted is not None:
-            ending = LengthGoal(wanted, self.tokenizer, count)
-        elif source.typical_words is not None:
-            ending = LengthLimit(source.typical_words, self.tokenizer, count)
-        else:
+        if source.n_words is None:
             ending = FreeEnding(max(1, config.min_tokens))
+        else:
+            kind = LengthGoal if is_given else LengthLimit
+            ending = kind(source.n_words, self.tokenizer, count)
         rules = self._rules(ending, config)
         if config.departure_penalty:
             passage = partial(Passage, source.ids[0].numpy(), source.begins)
@@ -109,7 +108,8 @@ class Writer:
                 f"the summary was broken off after {rules.max_tokens:,} tokens, without an end"
             )
         summary = Summary(document.title, tuple(draft.sentences), tuple(notes), "abstract")
-        if finished and wanted is not None and summary.n_words < _ENOUGH * wanted:
+        wanted = source.n_words if is_given and finished else None
+        if wanted is not None and summary.n_words < _ENOUGH * wanted:
             note = (
                 f"the summary has {summary.n_words:,} of {wanted:,} words: the model found no more "
                 "to say; --mode extract picks as many as are wanted"
@@ -118,25 +118,28 @@ class Writer:
         return summary
 
     def source(
-        self, document: Document, config: WritingConfig, n_words: int | None = None
+        self, document: Document, config: WritingConfig, length: Length | int = "normal"
     ) -> WriterSource:
         """Returns what the model reads of a document.
 
         Args:
             document: What is summarized.
             config: Says how much is read.
-            n_words: Of the summary, if that is given: a model that rewrites reads more for more.
+            length: Of the summary: a model that rewrites reads more for more words.
         """
         positions = n_positions(self.model.config.source_positions)
         limits = [limit for limit in (positions, config.max_source) if limit is not None]
         limit = min(limits, default=None)
         tokenized = self.tokenizer.encode_document(document)
         if config.n_extracted is None:
-            return whole_source(document, tokenized, limit)
-        n_tokens = max(config.n_extracted, _READ_TOKENS_A_WORD * (n_words or 0))
-        if limit is not None:
-            n_tokens = min(n_tokens, limit - 1)
-        return extracted_source(tokenized, document, self._extractor(), n_tokens)
+            source = whole_source(document, tokenized, limit)
+            return replace(source, n_words=_wanted_words(length, config))
+        per_word = config.n_extracted / config.typical_words
+        return extracted_source(
+            *(tokenized, document, self._extractor(), length),
+            tokens_per_word=per_word,
+            limit=limit,
+        )
 
     def _words(
         self, source: WriterSource, config: WritingConfig, rules: WritingRules, draft: Draft
@@ -179,10 +182,10 @@ class Writer:
         return fast_or_plain(self.model, torch.get_num_threads())
 
 
-def _wanted_words(options: SummaryOptions, config: WritingConfig) -> int | None:
-    """The words that were asked for; None where the document or the model decides."""
-    if options.length == "normal":
+def _wanted_words(length: Length | int, config: WritingConfig) -> int | None:
+    """The words of a summary of a document that is read whole; None where the model decides."""
+    if length == "normal":
         return None
-    if isinstance(options.length, int):
-        return options.length
-    return round(config.typical_words * RELATIVE_WORDS[options.length])
+    if isinstance(length, int):
+        return length
+    return round(config.typical_words * RELATIVE_WORDS[length])

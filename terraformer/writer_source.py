@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -14,9 +14,9 @@ from torch import Tensor
 from terraformer.tokenizer import EOS_ID, TokenizedDocument
 
 if TYPE_CHECKING:
-    from terraformer.decoding import Pick
     from terraformer.document import Document
     from terraformer.extractor import Extractor
+    from terraformer.summary import Length
 
 
 @dataclass(frozen=True)
@@ -27,13 +27,13 @@ class WriterSource:
         ids: [1, S], int64, end-of-sequence last, as in training.
         begins: Whether each token begins a sentence, [S].
         notes: What of the document is not in it.
-        typical_words: Words of a summary of normal length of this document; None is not known.
+        n_words: Words that the summary is to have; None where the model decides.
     """
 
     ids: Tensor
     begins: NDArray[np.bool_]
     notes: tuple[str, ...] = ()
-    typical_words: int | None = None
+    n_words: int | None = None
 
 
 def whole_source(
@@ -54,28 +54,34 @@ def whole_source(
 
 
 def extracted_source(
-    tokenized: TokenizedDocument, document: Document, extractor: Extractor, n_tokens: int
+    tokenized: TokenizedDocument,
+    document: Document,
+    extractor: Extractor,
+    length: Length | int,
+    *,
+    tokens_per_word: float,
+    limit: int | None,
 ) -> WriterSource:
     """Returns the sentences of a document that are picked first, in reading order.
 
-    A written summary is to be no longer than the picked one would be, for the extractor has learned
-    how long abstracts of such papers are.
+    How many words a summary of `length` has, and so how much is read for it, is decided by the
+    extractor, which has learned how long abstracts of such papers are.
 
     Args:
         tokenized: The document's tokens.
         document: What is summarized.
         extractor: Picks the sentences.
-        n_tokens: Most tokens of them together; of a first one that is longer, a part is read.
+        length: Of the summary.
+        tokens_per_word: Tokens that are read for each word of the summary; of a first sentence that
+            has more, a part is read.
+        limit: Most tokens, end-of-sequence among them; None for any number.
     """
-    picks: list[Pick] = []
-
-    def ranking() -> Iterator[int]:
-        for pick in extractor.rank(document):
-            picks.append(pick)
-            yield pick.sentence
-
-    source = _source(tokenized.only(choose_extract(tokenized, ranking(), n_tokens)).first(n_tokens))
-    return replace(source, typical_words=extractor.normal_words(picks))
+    n_words, picks = extractor.rank_for(document, length)
+    n_tokens = max(1, round(tokens_per_word * n_words))
+    if limit is not None:
+        n_tokens = min(n_tokens, limit - 1)
+    chosen = choose_extract(tokenized, (pick.sentence for pick in picks), n_tokens)
+    return replace(_source(tokenized.only(chosen).first(n_tokens)), n_words=n_words)
 
 
 def choose_extract(

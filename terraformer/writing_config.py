@@ -22,11 +22,13 @@ class WritingConfig:
             less readily.
         min_tokens, max_tokens: Least and most tokens of a summary of normal length, where the model
             reads documents.
-        typical_words: "short" is half and "long" twice of these words. A summary of normal length
-            ends where the model ends it or, where it rewrites, at the words that would be picked.
+        typical_words: Words of the abstracts in training. Where the model reads documents, "short"
+            is half and "long" twice of them, and a summary of normal length ends where the model
+            ends it; where it rewrites, lengths follow what would be picked of the document.
         max_source: Most source tokens that are read; None for as many as have positions.
-        n_extracted: Where the model rewrites, the source is what an extractor picks, so many tokens
-            at most; None where it reads documents.
+        n_extracted: Where the model rewrites, the source is what an extractor picks: so many tokens
+            at most in training, in use so many for `typical_words` of a summary and more for more;
+            None where it reads documents.
     """
 
     beam_size: int = 1

@@ -58,6 +58,16 @@ def test_every_sentence_knows_where_it_stands(summarizer: Summarizer) -> None:
     assert summary.notes == ("Page 4 holds no text.",)
 
 
+def test_picked_sentences_are_without_their_references(summarizer: Summarizer) -> None:
+    text = " ".join(f"The {animal} goes home (Fig. 1) every year (n = 3)." for animal in ANIMALS)
+    document = Document.from_sections([("Results", text)])
+    summary = summarizer.summarize(document)
+    assert summary.sentences
+    for sentence in summary.sentences:
+        assert "goes home every year (n = 3)." in sentence.text
+        assert "goes home (Fig. 1) every" in document.text[sentence.start : sentence.end]
+
+
 def test_the_orders_hold_the_same_sentences(summarizer: Summarizer) -> None:
     reading, picked = (
         [

@@ -131,11 +131,14 @@ def test_a_rewriting_model_reads_picked_sentences(
     tokenized = summarizer.tokenizer.encode_document(paper())
     lengths = [int((tokenized.sentence_of_token == i).sum()) for i in range(4)]
     room = lengths[ranking[0]] + lengths[ranking[1]]
-    summary = summarizer.summarize(paper(), SummaryOptions(writing=WritingConfig(n_extracted=room)))
+    words = sum(pick.n_words for pick in extractor.rank(paper()))
+    writing = WritingConfig(n_extracted=room, typical_words=words)
+    summary = summarizer.summarize(paper(), SummaryOptions(length=words, writing=writing))
     kept = sorted(ranking[:2])
     expected = [tokenized.ids[tokenized.sentence_of_token == i].tolist() for i in kept]
     assert decoder.source == [*expected[0], *expected[1], EOS_ID]
-    assert len(summary.notes) == 1
+    assert len(summary.notes) == 2
+    assert f"of {words} words" in summary.notes[-1]
 
 
 def picking_two(
@@ -175,16 +178,25 @@ def test_a_rewriting_model_reads_more_for_more_words(
 ) -> None:
     recite("Deltas shrink.")
     summarizer = fresh(tiny_writer)
-    picking_two(summarizer, tiny_checkpoint, monkeypatch)
-    writer, writing = summarizer._writer, WritingConfig(n_extracted=12)
-    lengths = [
-        writer.source(paper(), writing, n_words).ids.shape[1] for n_words in (None, 2, 10, 1000)
-    ]
-    assert lengths[0] == lengths[1] <= 13
-    assert lengths[1] < lengths[2] <= 31
+    normal = picking_two(summarizer, tiny_checkpoint, monkeypatch).summarize(paper()).n_words
+    writer, writing = summarizer._writer, WritingConfig(n_extracted=30, typical_words=10)
+    lengths = ("short", "normal", "long", 2, 1000)
+    sources = {length: writer.source(paper(), writing, length) for length in lengths}
+    words = {length: source.n_words for length, source in sources.items()}
+    assert words == {
+        "short": round(normal / 2),
+        "normal": normal,
+        "long": 2 * normal,
+        2: 2,
+        1000: 1000,
+    }
+    tokens = {length: source.ids.shape[1] - 1 for length, source in sources.items()}
+    assert tokens[2] == 3 * 2  # a part of the first sentence
+    assert tokens[2] < tokens["short"] < tokens["normal"] <= tokens["long"] <= tokens[1000]
+    assert all(tokens[length] <= 3 * words[length] for length in lengths)
     ranked = [pick.sentence for pick in summarizer._extractor.rank(paper())]
     tokenized = summarizer.tokenizer.encode_document(paper())
-    assert lengths[3] == np.isin(tokenized.sentence_of_token, ranked).sum() + 1
+    assert tokens[1000] == np.isin(tokenized.sentence_of_token, ranked).sum()
 
 
 SENTENCE = "The flux of sediment fell below every dam of the river."  # eleven words

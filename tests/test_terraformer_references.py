@@ -1,0 +1,56 @@
+from __future__ import annotations
+
+import time
+
+import pytest
+
+from terraformer.references import without_references
+
+
+@pytest.mark.parametrize(
+    "reference",
+    [
+        "(Fig. 1C)",
+        "(see Figs. 2a,b and 3A–C)",
+        "(Supplementary Table S1)",
+        "(S1 Fig)",
+        "(Figure 4—figure supplement 1C)",
+        "(Additional file 1: Table S2)",
+        "(Section 3.2)",
+        "(Eq. 5)",
+        "(Li et al., 2004)",
+        "(e.g., Li et al. 2004a,b; Kampinga and Craig, 2010)",
+        "(van der Maaten & Hinton, 2008)",
+        "(Smith, Jones, and Lee, 2010)",
+        "(Fig. 1) (Li et al., 2004)",
+    ],
+)
+def test_a_reference_is_taken_out(reference: str) -> None:
+    assert without_references(f"The flux fell {reference}.") == "The flux fell."
+    assert without_references(f"The flux {reference}, it fell.") == "The flux, it fell."
+
+
+@pytest.mark.parametrize(
+    "sentence",
+    [
+        "The flux fell (Table 1; p < 0.01), and (2) rose (n = 3).",
+        "Li et al. (2004) show that it fell (March, 2010).",
+        "We do as in (Li et al., 2004), unlike (Lee, 2010).",
+        "(Li et al., 2004) show that it fell.",
+        "Values in [0, 1] or [12] of f(x, 2010) (video generation).",
+        "The sensor (Illumina, San Diego, CA) (long short-term memory, LSTM) (95% CI 0.33, 1.3).",
+        "",
+    ],
+)
+def test_what_a_sentence_says_is_kept(sentence: str) -> None:
+    assert without_references(sentence) == sentence
+
+
+@pytest.mark.parametrize(
+    "part", ["(A", "(", " ", "a", "A, ", " (Aa, ", "Aa ", " (Fig. 1, ", "1, ", " (A et al., 2004; "]
+)
+def test_hostile_text_is_read_in_time(part: str) -> None:
+    begun = time.perf_counter()
+    for before in ("", "x (", "x (Fig. "):
+        without_references(before + part * 4000)
+    assert time.perf_counter() - begun < 5
