@@ -33,6 +33,7 @@ DECODING_STEP = Extension(
             "plan",
             "python_module",
             "rotation",
+            "row_attention",
             "row_cache",
             "simd_body",
             "simd_table",

@@ -1,7 +1,6 @@
 // LSH attention of one position: to those whose query, which is their key, was hashed to the same
 // bucket in some round, and to the latest ones.
-#include "attention.h"
-#include "row_cache.h"
+#include "row_attention.h"
 
 namespace decoding {
 namespace {
@@ -95,11 +94,10 @@ class BucketChains {
   long n_hashes_, d_head_;
 };
 
-class LSHAttention : public SelfAttentionStep {
+class LSHAttention : public RowAttentionStep {
  public:
   explicit LSHAttention(const Fields& fields)
-      : SelfAttentionStep(fields),
-        rows_(fields.integer("rows")),
+      : RowAttentionStep(fields),
         chains_(fields),
         chunk_len_(fields.integer("chunk_len")),
         n_chunks_(fields.integer("chunks")) {}
@@ -108,12 +106,7 @@ class LSHAttention : public SelfAttentionStep {
   void run(const Session& session, long head) override {
     static thread_local std::vector<float> query, key;
     static thread_local Reading reading;
-    query.resize(width());
-    key.resize(width());
-    const RowCache cache{rows_.in(session) + head * session.room * 2 * width(), width()};
-    read_query(session, head, query.data());
-    read_key(session, head, key.data());
-    cache.put(session.length, key.data(), value(session, head), d_head_);
+    const RowCache cache = append(session, head, query, key);
     chains_.append(session, head, key.data());
     const long length = session.length + 1;
     const long latest = length <= n_chunks_ * chunk_len_ ? 0 : length - chunk_len_;
@@ -126,7 +119,6 @@ class LSHAttention : public SelfAttentionStep {
   }
 
  private:
-  Place rows_;
   BucketChains chains_;
   long chunk_len_, n_chunks_;
 };

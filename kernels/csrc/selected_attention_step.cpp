@@ -1,8 +1,7 @@
 // Softmax attention to the first positions, to the latest, and to those between them whose keys reach
 // far where the query points: terraformer/selected_cache.py in C++.
-#include "attention.h"
 #include "rotation.h"
-#include "row_cache.h"
+#include "row_attention.h"
 
 namespace decoding {
 namespace {
@@ -120,11 +119,10 @@ class Middle {
 };
 
 // Attention to the positions so far.
-class SelectedAttention : public SelfAttentionStep {
+class SelectedAttention : public RowAttentionStep {
  public:
   explicit SelectedAttention(const Fields& fields)
-      : SelfAttentionStep(fields),
-        rows_(fields.integer("rows")),
+      : RowAttentionStep(fields),
         middle_(fields),
         n_first_(fields.integer("first")),
         n_recent_(fields.integer("recent")) {}
@@ -133,12 +131,7 @@ class SelectedAttention : public SelfAttentionStep {
   void run(const Session& session, long head) override {
     static thread_local std::vector<float> query, key;
     static thread_local Reading reading;
-    query.resize(width());
-    key.resize(width());
-    const RowCache cache{rows_.in(session) + head * session.room * 2 * width(), width()};
-    read_query(session, head, query.data());
-    read_key(session, head, key.data());
-    cache.put(session.length, key.data(), value(session, head), d_head_);
+    const RowCache cache = append(session, head, query, key);
     const long recent = std::max(0L, session.length + 1 - n_recent_);
     const long n_middle = std::max(0L, recent - n_first_);
     const bool enters = session.length + 1 >= n_first_ + n_recent_;
@@ -158,7 +151,6 @@ class SelectedAttention : public SelfAttentionStep {
   }
 
  private:
-  Place rows_;
   Middle middle_;
   long n_first_, n_recent_;
 };
