@@ -15,11 +15,11 @@ from sentencex.sentencex import get_sentence_boundaries
 _ABBREVIATIONS = frozenset(
     "al app apps approx art ca cf ch chap col cor corr def defs dept dr ed eds eq eqn eqns eqs"
     " ex exp expt e.g fig figs i.e incl lem lemm mr mrs ms no nos p pp par prof prop props pt pts"
-    " ref refs resp s.t sec secs sect st subsec subsecs suppl supp tab tabs thm thms viz vol vols"
-    " vs w.r.t wt ver rev hon jr sr inc ltd co univ assoc a.k.a".split()
+    " ref refs resp s.t sec secs sect sp spp st subsec subsecs subsp suppl supp tab tabs thm thms"
+    " viz vol vols vs w.r.t wt ver rev hon jr sr inc ltd co univ assoc a.k.a chr".split()
 )
 # Those of them that also end sentences: a capital letter after them opens a new one.
-_AMBIGUOUS = frozenset("al no inc ltd co jr sr ex pt wt ed art col".split())
+_AMBIGUOUS = frozenset("al no inc ltd co jr sr ex pt wt ed art col sp spp chr".split())
 
 _LAST_WORD = re.compile(r"([A-Za-z][A-Za-z.\-]*)\.[\"'”’)\]]*\s*$")
 _LIST_ITEM = re.compile(r"\s*\(?(?:\d{1,2}|[a-z]|[ivx]{1,4})[.)]\s+(?=\S)")

@@ -30,6 +30,7 @@ def sentences(text: str) -> list[str]:
         ["Is it true?", "Yes!", "We think so."],
         ["We used iron, zinc, etc. for it.", "Then we stopped."],
         ["It is 5 mg vs. 3 mg.", "No. 5 is best."],
+        ["A vibrio sp. and two Bacillus spp. grew.", "We kept a Vibrio sp.", "It grew."],
         ["It failed [cf. Sect. 3 and ref. 12].", "So we stopped."],
     ],
     ids=lambda parts: parts[0],
