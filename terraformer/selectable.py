@@ -19,6 +19,12 @@ _END_OF_TAMPERED = re.compile(r"[.!?…:;。！？>][\W\d]*$")  # a place holder
 _MIN_ENDED = 0.75  # share of sentences: with less, a document does without full stops
 _PLAIN_WORD = re.compile(r"[a-z]+[ ,;:)]")
 
+_ANNOUNCES_THE_NEXT = re.compile(
+    r"(?:\bthe following(?: [\w-]+){0,3}|\b(?:as|which|that) follows?|"
+    r"\b(?:shown|given|listed|described|discussed|defined) (?:below|next))\s*[.:]$",
+    re.IGNORECASE,
+)
+
 _N_OPENING = 2
 _MIN_SENTENCES = 60  # of a document whose opening is a way into the subject rather than the news
 _SPEAKS_OF_ITSELF = re.compile(
@@ -46,6 +52,7 @@ def selectable_sentences(document: Document) -> NDArray[np.bool_]:
             _MIN_WORDS <= sentence.n_words <= _MAX_WORDS
             and share_of_letters(text) >= _MIN_LETTERS
             and not (is_cased and _is_fragment(text))
+            and _ANNOUNCES_THE_NEXT.search(text) is None
             and (ended or not is_punctuated)
             and (index >= n_opening or _SPEAKS_OF_ITSELF.search(text) is not None)
             for index, (sentence, text, ended) in enumerate(

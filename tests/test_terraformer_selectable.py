@@ -39,13 +39,25 @@ def test_a_sentence_that_breaks_off_is_not_selectable() -> None:
         "The otter builds its holt beside the old mill.",
         "For rivers of this kind the otters need a stretch of size",
         "The otters of the valley were counted each spring.3",
-        "The otters of the valley were counted as follows:",
+        "The otters of the valley were counted in two ways:",
         "Is the valley large enough for all the otters?”",
     ]
     broken = Document.from_sections([("", "\n".join([*lines, *5 * [lines[0]]]))])
     assert selectable_sentences(broken)[:5].tolist() == [True, False, True, True, True]
     without_stops = Document.from_sections([("", "\n".join(line.strip(".") for line in lines))])
     assert selectable_sentences(without_stops).all()
+
+
+def test_an_announcement_of_the_next_sentence_is_not_selectable() -> None:
+    lines = [
+        "The otters of the valley were counted as follows.",
+        "We ask of all these otters the following two questions:",
+        "Some of the rivers that they live in are shown below.",
+        "A wet spring follows and the otters live below the mill.",
+        "In the spring following their birth they leave the holt.",
+    ]
+    document = Document.from_sections([("", "\n".join(lines))])
+    assert selectable_sentences(document).tolist() == [False] * 3 + [True] * 2
 
 
 def test_a_long_document_opens_with_what_it_says_of_itself() -> None:
