@@ -58,6 +58,17 @@ _SUPPOSED_WORD_GAP = 0.08
 _REFERENCE_MARK = re.compile(r"(?:(?<=[^\W\d_]{3})|(?<=[.,;:)\]”\"])) ?\x0e[\d,–\-*†‡§¶∗ ]*\x0f")
 _NOTE_NUMBER = re.compile(r"^\x0e(?:\d{1,2}|[*†‡§¶∗])\x0f ?(?=[A-Z“‘\"(])")
 _SHIFTS = re.compile(r"[\x0e\x0f]")
+_RUN_IN = re.compile(r"(?:\d[\d.]*\s+)?[A-Z][\w’'\- ]{2,70}\w")
+_OPENING = re.compile(r"\s*[A-Z][\w’'-]*,?\s(?=(?:.*\s)?[a-z])")
+
+
+def with_stop(heading: str, rest: str) -> str:
+    """Returns the bold beginning of a line, ended by a full stop if it is a heading without one.
+
+    So such a heading is not taken for the first words of the sentence that stands behind it.
+    """
+    is_heading = _RUN_IN.fullmatch(heading) is not None and _OPENING.match(rest) is not None
+    return f"{heading}." if is_heading else heading
 
 
 def fragments_of(chars: Iterable[Char]) -> list[Fragment]:
@@ -93,7 +104,11 @@ def _fragment(run: list[Char]) -> Fragment:
     y = Counter(char.y for char in run if char.size > 0.9 * size).most_common(1)[0][0]
     parts: list[str] = []
     raised = False
+    n_bold = next((i for i, char in enumerate(run) if not char.bold), 0)
+    heading = ""
     for i, char in enumerate(run):
+        if i and i == n_bold:
+            heading, parts = "".join(parts), []
         lifted = char.size < 0.85 * size and char.y > y + 0.15 * size
         if raised and not lifted:
             parts.append("\x0f")
@@ -107,7 +122,9 @@ def _fragment(run: list[Char]) -> Fragment:
         parts.append(char.text)
     if raised:
         parts.append("\x0f")
-    text = _SHIFTS.sub("", _NOTE_NUMBER.sub("", _REFERENCE_MARK.sub("", "".join(parts)))).strip()
+    rest = "".join(parts)
+    text = with_stop(heading, rest) + rest
+    text = _SHIFTS.sub("", _NOTE_NUMBER.sub("", _REFERENCE_MARK.sub("", text))).strip()
     return Fragment(
         text=text,
         x0=round(min(char.x0 for char in run), 1),

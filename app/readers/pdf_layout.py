@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from app.readers.heading import opens_abstract
-from app.readers.pdf_fragment import Fragment
+from app.readers.pdf_fragment import Fragment, with_stop
 from app.readers.pdf_gutter import MIN_COLUMN_ROWS, crosses, find_gutter, is_after
 from app.readers.prose import has_word, normalize
 
@@ -206,7 +206,7 @@ def _lines(page: Page, fragments: Sequence[Fragment], left: float, right: float)
         row.sort(key=lambda f: f.x0)
         main = max(row, key=lambda f: len(f.text))
         n_chars = sum(len(f.text) for f in row)
-        text = _LOST_SPACE.sub(" ", normalize(" ".join(f.text for f in row)))
+        text = _LOST_SPACE.sub(" ", normalize(_joined(row)))
         if not text:
             continue
         lines.append(
@@ -226,6 +226,13 @@ def _lines(page: Page, fragments: Sequence[Fragment], left: float, right: float)
             )
         )
     return lines
+
+
+def _joined(row: Sequence[Fragment]) -> str:
+    first, rest = row[0], " ".join(fragment.text for fragment in row[1:])
+    if rest and first.bold > 0.9 and row[1].bold < 0.1:
+        return f"{with_stop(first.text, rest)} {rest}"
+    return f"{first.text} {rest}"
 
 
 def _without_strays(rows: Sequence[list[Fragment]]) -> list[list[Fragment]]:
