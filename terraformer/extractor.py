@@ -10,7 +10,7 @@ from terraformer.decoding import RELATIVE_WORDS, Pick, iterate_picks, pick_sente
 from terraformer.document import Document
 from terraformer.memory import apply_plan, plan_memory
 from terraformer.model import Source, Terraformer
-from terraformer.references import without_references
+from terraformer.quotation import quoted
 from terraformer.similarity import tf_idf
 from terraformer.summary import (
     Length,
@@ -55,7 +55,7 @@ class Extractor:
             title=document.title,
             sentences=tuple(
                 SummarySentence.of(
-                    without_references(document.sentences[index].text),
+                    quoted(document.sentences[index].text),
                     [SourceSentence.of(document, index)],
                 )
                 for index in picks

@@ -92,8 +92,7 @@ class SummarySentence:
     """A sentence of a summary and the source sentences behind it.
 
     Attributes:
-        text: The sentence; a picked one is without its references in brackets, see
-            `without_references`.
+        text: The sentence; a picked one as `quoted` returns it.
         sentence, section, page, start, end: Of the source sentence that was picked, or is most like
             the written one; see `SourceSentence`. None and an empty section if there is none.
         others: Further source sentences behind a written one.

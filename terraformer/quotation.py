@@ -1,4 +1,4 @@
-"""Taking references to figures, tables and literature out of a sentence that stands alone."""
+"""How a sentence of a document is quoted where it stands alone."""
 
 from __future__ import annotations
 
@@ -28,13 +28,26 @@ _LEADS_TO_IT = re.compile(
 )
 
 
-def without_references(sentence: str) -> str:
-    """Returns a sentence without references in brackets: "(Fig. 2A)", "(Li et al., 2004)".
+_BULLET = re.compile(r"\s*[•◦▪‣●■–−·*-]\s+(?=\w)")
+_ENUMERATOR = re.compile(
+    r"\s*(?:\(?(?:\d{1,2}|[a-z]|[ivx]{1,4})\)\s+(?=\w)|(?:\d{1,2}|[a-z])\.\s+(?=[A-Z]))"
+)
+_INNER_ENUMERATOR = re.compile(r"\s\(?(?:\d{1,2}|[a-z]|[ivx]{1,4})\)\s")
 
-    They point to what a summary does not have. All else in brackets is kept, "(Table 1; p < 0.01)"
-    too, and so are references that the sentence is built on, as in "Li et al. (2004) show".
+
+def quoted(sentence: str) -> str:
+    """Returns a sentence without what belongs to its place in the document.
+
+    That is the mark of a list before it, but for the first of several within it, and references in
+    brackets, "(Fig. 2A)" or "(Li et al., 2004)": they point to what a summary does not have. All
+    else in brackets is kept, "(Table 1; p < 0.01)" too, and so are references that the sentence is
+    built on, as in "Li et al. (2004) show".
     """
-    return _REFERENCES.sub(_kept, sentence)
+    mark = _BULLET.match(sentence)
+    if mark is None and not _INNER_ENUMERATOR.search(sentence, 4):
+        mark = _ENUMERATOR.match(sentence)
+    start = 0 if mark is None else mark.end()
+    return _REFERENCES.sub(_kept, sentence[start:])
 
 
 def _kept(found: re.Match[str]) -> str:

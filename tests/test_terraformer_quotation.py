@@ -4,7 +4,7 @@ import time
 
 import pytest
 
-from terraformer.references import without_references
+from terraformer.quotation import quoted
 
 
 @pytest.mark.parametrize(
@@ -26,8 +26,8 @@ from terraformer.references import without_references
     ],
 )
 def test_a_reference_is_taken_out(reference: str) -> None:
-    assert without_references(f"The flux fell {reference}.") == "The flux fell."
-    assert without_references(f"The flux {reference}, it fell.") == "The flux, it fell."
+    assert quoted(f"The flux fell {reference}.") == "The flux fell."
+    assert quoted(f"The flux {reference}, it fell.") == "The flux, it fell."
 
 
 @pytest.mark.parametrize(
@@ -43,7 +43,28 @@ def test_a_reference_is_taken_out(reference: str) -> None:
     ],
 )
 def test_what_a_sentence_says_is_kept(sentence: str) -> None:
-    assert without_references(sentence) == sentence
+    assert quoted(sentence) == sentence
+
+
+@pytest.mark.parametrize("mark", ["•", "-", "–", "(2)", "3)", "iv)", "(a)", "2.", "b."])
+def test_a_mark_of_a_list_is_taken_off(mark: str) -> None:
+    assert quoted(f"{mark} We measured the flux (n = 3).") == "We measured the flux (n = 3)."
+
+
+@pytest.mark.parametrize(
+    "sentence",
+    [
+        "(1) The flux fell; (2) the delta shrank.",
+        "1) the flux fell and 2) the delta shrank.",
+        "c. elegans and e. coli are kept.",
+        "A. thaliana is kept.",
+        "3 mg were given.",
+        "-3 is below zero.",
+        "2) (b)",
+    ],
+)
+def test_what_only_looks_like_a_mark_is_kept(sentence: str) -> None:
+    assert quoted(sentence) == sentence
 
 
 @pytest.mark.parametrize(
@@ -52,5 +73,5 @@ def test_what_a_sentence_says_is_kept(sentence: str) -> None:
 def test_hostile_text_is_read_in_time(part: str) -> None:
     begun = time.perf_counter()
     for before in ("", "x (", "x (Fig. "):
-        without_references(before + part * 4000)
+        quoted(before + part * 4000)
     assert time.perf_counter() - begun < 5
