@@ -27,7 +27,6 @@ _LEADS_TO_IT = re.compile(
     re.IGNORECASE,
 )
 
-
 _BULLET = re.compile(r"\s*[•◦▪‣●■–−·*-]\s+(?=\w)")
 _ENUMERATOR = re.compile(
     r"\s*(?:\(?(?:\d{1,2}|[a-z]|[ivx]{1,4})\)\s+(?=\w)|(?:\d{1,2}|[a-z])\.\s+(?=[A-Z]))"
