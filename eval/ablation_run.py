@@ -29,6 +29,7 @@ _CACHE = "HF_DATASETS_CACHE"
 # Steps for each of the extractor's, so that all read about as many tokens: half of its papers'.
 _PRETRAINING = {"span-corruption": 2.0, "gap-sentences": 0.5, "sentence-order": 2.0}
 _WINDOW = 2048  # tokens that a task sees at once which does not see documents whole
+_MAX_TOKENS = 8192  # of an article that is: a third of it may be target, whose attention is full
 
 
 def train_variant(
@@ -110,7 +111,7 @@ def _pretrain(
     written = folder / f"{task}.json"
     written.write_text(json.dumps(pretraining_config(extractor).to_dict()))
     # Articles are prepared for this task alone, so no more of them than are read.
-    words += ["--config", written, "--limit", n_steps * BATCH_SIZE]
+    words += ["--config", written, "--limit", n_steps * BATCH_SIZE, "--max-tokens", _MAX_TOKENS]
     _train(words, n_steps, base, folder / task, options)
     start_from(folder / task, extractor, folder / "start")
     return folder / "start"
