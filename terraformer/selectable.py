@@ -19,9 +19,15 @@ _END_OF_TAMPERED = re.compile(r"[.!?…:;。！？>][\W\d]*$")  # a place holder
 _MIN_ENDED = 0.75  # share of sentences: with less, a document does without full stops
 _PLAIN_WORD = re.compile(r"[a-z]+[ ,;:)]")
 
+_WHAT_FOLLOWS = (
+    r"(?:aims?|assumptions?|claims?|conditions?|contributions?|criteria|definitions?|equations?|facts?|"
+    r"form|formula|hypothes[ei]s|lemma|methods?|notation|observations?|ones|points?|problems?|"
+    r"properties|property|questions?|reasons?|results?|rules?|steps?|theorems?|ways?)"
+)
 _ANNOUNCES_THE_NEXT = re.compile(
-    r"(?:\bthe following(?: [\w-]+){0,3}|\b(?:as|which|that) follows?|"
-    r"\b(?:shown|given|listed|described|discussed|defined) (?:below|next))\s*[.:]$",
+    rf"(?:\bthe following(?: (?:[\w-]+ ){{0,2}}{_WHAT_FOLLOWS})?|\b(?:as|which|that) follows?|"
+    r"\b(?:shown|given|listed|described|discussed|defined) (?:below|next))\s*[.:]$|"
+    r"\bthe following\b[^.:]*:$",
     re.IGNORECASE,
 )
 

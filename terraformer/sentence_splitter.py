@@ -19,7 +19,11 @@ _ABBREVIATIONS = frozenset(
     " viz vol vols vs w.r.t wt ver rev hon jr sr inc ltd co univ assoc a.k.a chr".split()
 )
 # Those of them that also end sentences: a capital letter after them opens a new one.
-_AMBIGUOUS = frozenset("al no inc ltd co jr sr ex pt wt ed art col sp spp chr".split())
+_AMBIGUOUS = frozenset("al no inc ltd co jr sr ex pt wt ed art col sp spp subsp chr".split())
+
+# After some, a name in capitals does not: "Vibrio sp. EJY3", "chr. X".
+_BEFORE_CAPITALS = frozenset("no sp spp subsp chr".split())
+_CAPITALS = re.compile(r"[A-Z]{2,}\b|[A-Z]+-?\d|[IVXY]+\b")
 
 _LAST_WORD = re.compile(r"([A-Za-z][A-Za-z.\-]*)\.[\"'”’)\]]*\s*$")
 _LIST_ITEM = re.compile(r"\s*\(?(?:\d{1,2}|[a-z]|[ivx]{1,4})[.)]\s+(?=\S)")
@@ -68,6 +72,8 @@ def _continues(before: str, after: str) -> bool:
     last = _LAST_WORD.search(before)
     if last is not None:
         word = last.group(1).lower()
+        if word in _BEFORE_CAPITALS and _CAPITALS.match(after):
+            return True
         if word in _ABBREVIATIONS and not (opens and word in _AMBIGUOUS):
             return True
     if _INITIAL.search(before) and opens and len(before) < 60:

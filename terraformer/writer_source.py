@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from terraformer.extractor import Extractor
     from terraformer.summary import Length
 
+_MIN_EXTRACTED = 128  # tokens: of less, a model that has learned to leave out makes fragments
+
 
 @dataclass(frozen=True)
 class WriterSource:
@@ -72,16 +74,17 @@ def extracted_source(
         document: What is summarized.
         extractor: Picks the sentences.
         length: Of the summary.
-        tokens_per_word: Tokens that are read for each word of the summary; of a first sentence that
-            has more, a part is read.
-        limit: Most tokens, end-of-sequence among them; None for any number.
+        tokens_per_word: Tokens that are read for each word of the summary; a few sentences are read
+            even for one.
+        limit: Most tokens, end-of-sequence among them: of a first sentence that has more, a part is
+            read. None for any number.
     """
     n_words, picks = extractor.rank_for(document, length)
-    n_tokens = max(1, round(tokens_per_word * n_words))
+    n_tokens = max(_MIN_EXTRACTED, round(tokens_per_word * n_words))
     if limit is not None:
         n_tokens = min(n_tokens, limit - 1)
-    chosen = choose_extract(tokenized, (pick.sentence for pick in picks), n_tokens)
-    return replace(_source(tokenized.only(chosen).first(n_tokens)), n_words=n_words)
+    chosen = tokenized.only(choose_extract(tokenized, (pick.sentence for pick in picks), n_tokens))
+    return replace(_source(chosen if limit is None else chosen.first(limit - 1)), n_words=n_words)
 
 
 def choose_extract(

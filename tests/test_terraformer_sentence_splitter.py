@@ -31,6 +31,8 @@ def sentences(text: str) -> list[str]:
         ["We used iron, zinc, etc. for it.", "Then we stopped."],
         ["It is 5 mg vs. 3 mg.", "No. 5 is best."],
         ["A vibrio sp. and two Bacillus spp. grew.", "We kept a Vibrio sp.", "It grew."],
+        ["A Vibrio sp. EJY3 lay on chr. X of Brucella spp. DNA.", "It is a subsp.", "The end."],
+        ["The PLATO trial (ClinicalTrials.gov No. NCT00391872) ended.", "It is no.", "We stop."],
         ["It failed [cf. Sect. 3 and ref. 12].", "So we stopped."],
     ],
     ids=lambda parts: parts[0],

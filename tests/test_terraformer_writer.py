@@ -131,6 +131,7 @@ def test_a_rewriting_model_reads_picked_sentences(
     tokenized = summarizer.tokenizer.encode_document(paper())
     lengths = [int((tokenized.sentence_of_token == i).sum()) for i in range(4)]
     room = lengths[ranking[0]] + lengths[ranking[1]]
+    monkeypatch.setattr("terraformer.writer_source._MIN_EXTRACTED", 1)
     words = sum(pick.n_words for pick in extractor.rank(paper()))
     writing = WritingConfig(n_extracted=room, typical_words=words)
     summary = summarizer.summarize(paper(), SummaryOptions(length=words, writing=writing))
@@ -178,6 +179,7 @@ def test_a_rewriting_model_reads_more_for_more_words(
 ) -> None:
     recite("Deltas shrink.")
     summarizer = fresh(tiny_writer)
+    monkeypatch.setattr("terraformer.writer_source._MIN_EXTRACTED", 1)
     normal = picking_two(summarizer, tiny_checkpoint, monkeypatch).summarize(paper()).n_words
     writer, writing = summarizer._writer, WritingConfig(n_extracted=30, typical_words=10)
     lengths = ("short", "normal", "long", 2, 1000)
@@ -191,12 +193,25 @@ def test_a_rewriting_model_reads_more_for_more_words(
         1000: 1000,
     }
     tokens = {length: source.ids.shape[1] - 1 for length, source in sources.items()}
-    assert tokens[2] == 3 * 2  # a part of the first sentence
-    assert tokens[2] < tokens["short"] < tokens["normal"] <= tokens["long"] <= tokens[1000]
-    assert all(tokens[length] <= 3 * words[length] for length in lengths)
     ranked = [pick.sentence for pick in summarizer._extractor.rank(paper())]
     tokenized = summarizer.tokenizer.encode_document(paper())
+    assert tokens[2] == (tokenized.sentence_of_token == ranked[0]).sum() > 3 * 2  # never a part
+    assert tokens[2] <= tokens["short"] < tokens["normal"] <= tokens["long"] <= tokens[1000]
+    for length in ("short", "normal", "long"):
+        assert tokens[length] <= 3 * words[length]
     assert tokens[1000] == np.isin(tokenized.sentence_of_token, ranked).sum()
+
+
+def test_a_rewriting_model_reads_some_sentences_even_for_a_word(
+    tiny_writer: Path, tiny_checkpoint: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    summarizer = fresh(tiny_writer)
+    extractor = Summarizer.load(tiny_checkpoint)._extractor
+    monkeypatch.setitem(summarizer.__dict__, "_extractor", extractor)
+    writing = WritingConfig(n_extracted=30, typical_words=10)
+    whole = summarizer._writer.source(paper(), writing, 1000).ids
+    assert whole.shape[1] - 1 < 128
+    assert torch.equal(summarizer._writer.source(paper(), writing, 1).ids, whole)
 
 
 SENTENCE = "The flux of sediment fell below every dam of the river."  # eleven words

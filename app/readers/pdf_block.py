@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 
 from app.readers.block import Block, BlockKind
 from app.readers.heading import is_known, is_numbered, mend_heading
@@ -23,6 +24,10 @@ _SENTENCE_END = re.compile(r"[.?!:][\"”’)\]]*(?:\[\d+\])?$")
 _LONG_WORD = re.compile(r"[^\W\d_]{4,}")
 _ENUMERATOR = re.compile(r"(?:[•◦▪‣·*]\s+|\(?\d{1,2}[.)]\s+(?=[^\W\d_]))")
 _LIST_ITEM = re.compile(r"[•◦▪‣–·*]\s|\(?(?:\d{1,2}|[a-z]|[ivx]{1,4})[.)]\s")
+_RUN_IN = re.compile(
+    r"(?:\d[\d.]*\s+)?[^\W\d_a-z](?:[\w’'\- &,]|\.(?=\w)|\([\w ,\-]+\)){2,70}(?<=[\w)])"
+)
+_OPENING = re.compile(r" [^\W\d_a-z][\w’'\-]*,? (?=(?:.* )?[a-z])")
 _MIN_TITLE_SIZE = 1.12  # of the body's
 _MAX_BLOCKS_BETWEEN = 12
 _SAME_WIDTH = 0.2  # columns that a paragraph runs on through differ less
@@ -61,18 +66,34 @@ def _grouped(
     for line in lines:
         if id(line) in title_ids:
             continue
-        kind = line_kind(line, groups[-1] if groups else None, previous, body)
+        before = previous
+        kind = line_kind(line, groups[-1] if groups else None, before, body)
+        previous = None
         if kind is not None:
-            if groups and _goes_on(groups[-1], kind, line, previous, body):
+            if groups and _goes_on(groups[-1], kind, line, before, body):
                 groups[-1][1].append(line)
             else:
-                groups.append((kind, [line]))
-        previous = line if kind is not None else None
+                groups.append((kind, [_with_stop(line)]))
+            previous = groups[-1][1][-1]
     return [
         joiner.join(kind, [(line.text, line.page) for line in group], _style(kind, group))
         for kind, group in groups
         if not _is_table(kind, group)
     ]
+
+
+def _with_stop(line: Line) -> Line:
+    """Returns the first line of a paragraph with a stop behind a heading that runs into it.
+
+    So that the heading is not taken for the first words of the sentence that stands behind it.
+    """
+    rest = line.text[len(line.lead) :]
+    is_run_in = (
+        line.text.startswith(line.lead)
+        and _RUN_IN.fullmatch(line.lead) is not None
+        and _OPENING.match(rest) is not None
+    )
+    return replace(line, text=f"{line.lead}.{rest}") if is_run_in else line
 
 
 def _is_table(kind: BlockKind, group: Sequence[Line]) -> bool:

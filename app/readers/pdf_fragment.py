@@ -36,6 +36,7 @@ class Fragment(NamedTuple):
 
     Attributes:
         bold, italic: Share of its characters, 0 to 1.
+        lead: The words in bold that it begins with, where others follow.
     """
 
     text: str
@@ -45,6 +46,7 @@ class Fragment(NamedTuple):
     size: float
     bold: float
     italic: float
+    lead: str = ""
 
     @property
     def top(self) -> float:
@@ -58,17 +60,6 @@ _SUPPOSED_WORD_GAP = 0.08
 _REFERENCE_MARK = re.compile(r"(?:(?<=[^\W\d_]{3})|(?<=[.,;:)\]”\"])) ?\x0e[\d,–\-*†‡§¶∗ ]*\x0f")
 _NOTE_NUMBER = re.compile(r"^\x0e(?:\d{1,2}|[*†‡§¶∗])\x0f ?(?=[A-Z“‘\"(])")
 _SHIFTS = re.compile(r"[\x0e\x0f]")
-_RUN_IN = re.compile(r"(?:\d[\d.]*\s+)?[A-Z][\w’'\- ]{2,70}\w")
-_OPENING = re.compile(r"\s*[A-Z][\w’'-]*,?\s(?=(?:.*\s)?[a-z])")
-
-
-def with_stop(heading: str, rest: str) -> str:
-    """Returns the bold beginning of a line, ended by a full stop if it is a heading without one.
-
-    So such a heading is not taken for the first words of the sentence that stands behind it.
-    """
-    is_heading = _RUN_IN.fullmatch(heading) is not None and _OPENING.match(rest) is not None
-    return f"{heading}." if is_heading else heading
 
 
 def fragments_of(chars: Iterable[Char]) -> list[Fragment]:
@@ -105,10 +96,10 @@ def _fragment(run: list[Char]) -> Fragment:
     parts: list[str] = []
     raised = False
     n_bold = next((i for i, char in enumerate(run) if not char.bold), 0)
-    heading = ""
+    n_lead = 0  # parts
     for i, char in enumerate(run):
-        if i and i == n_bold:
-            heading, parts = "".join(parts), []
+        if i == n_bold:
+            n_lead = len(parts)
         lifted = char.size < 0.85 * size and char.y > y + 0.15 * size
         if raised and not lifted:
             parts.append("\x0f")
@@ -122,9 +113,8 @@ def _fragment(run: list[Char]) -> Fragment:
         parts.append(char.text)
     if raised:
         parts.append("\x0f")
-    rest = "".join(parts)
-    text = with_stop(heading, rest) + rest
-    text = _SHIFTS.sub("", _NOTE_NUMBER.sub("", _REFERENCE_MARK.sub("", text))).strip()
+    text = _SHIFTS.sub("", _NOTE_NUMBER.sub("", _REFERENCE_MARK.sub("", "".join(parts)))).strip()
+    follows = parts[n_lead : n_lead + 1] == [" "]
     return Fragment(
         text=text,
         x0=round(min(char.x0 for char in run), 1),
@@ -133,4 +123,5 @@ def _fragment(run: list[Char]) -> Fragment:
         size=size,
         bold=round(sum(char.bold for char in run) / len(run), 2),
         italic=round(sum(char.italic for char in run) / len(run), 2),
+        lead="".join(parts[:n_lead]) if follows else "",
     )

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from app.readers.heading import opens_abstract
-from app.readers.pdf_fragment import Fragment, with_stop
+from app.readers.pdf_fragment import Fragment
 from app.readers.pdf_gutter import MIN_COLUMN_ROWS, crosses, find_gutter, is_after
 from app.readers.prose import has_word, normalize
 
@@ -40,6 +40,7 @@ class Line:
         left, right: Edges of the column that it stands in.
         gap: Distance to the baseline above in its column, infinite for the first line.
         n_parts: Fragments that it was put together from.
+        lead: The words in bold that it begins with, where others follow; normalized.
     """
 
     text: str
@@ -54,6 +55,7 @@ class Line:
     right: float
     gap: float
     n_parts: int
+    lead: str = ""
 
     @property
     def width(self) -> float:
@@ -206,7 +208,7 @@ def _lines(page: Page, fragments: Sequence[Fragment], left: float, right: float)
         row.sort(key=lambda f: f.x0)
         main = max(row, key=lambda f: len(f.text))
         n_chars = sum(len(f.text) for f in row)
-        text = _LOST_SPACE.sub(" ", normalize(_joined(row)))
+        text = _LOST_SPACE.sub(" ", normalize(" ".join(f.text for f in row)))
         if not text:
             continue
         lines.append(
@@ -223,16 +225,18 @@ def _lines(page: Page, fragments: Sequence[Fragment], left: float, right: float)
                 right=right,
                 gap=lines[-1].y - main.y if lines else float("inf"),
                 n_parts=len(row),
+                lead=normalize(_lead(row)),
             )
         )
     return lines
 
 
-def _joined(row: Sequence[Fragment]) -> str:
-    first, rest = row[0], " ".join(fragment.text for fragment in row[1:])
-    if rest and first.bold > 0.9 and row[1].bold < 0.1:
-        return f"{with_stop(first.text, rest)} {rest}"
-    return f"{first.text} {rest}"
+def _lead(row: Sequence[Fragment]) -> str:
+    """The words in bold that a line begins with, where others follow."""
+    first = row[0]
+    if len(row) > 1 and first.bold > 0.9 and row[1].bold < 0.1:
+        return first.text
+    return first.lead
 
 
 def _without_strays(rows: Sequence[list[Fragment]]) -> list[list[Fragment]]:
