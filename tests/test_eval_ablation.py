@@ -1,6 +1,9 @@
 from __future__ import annotations
 
+import argparse
 import json
+import shutil
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,11 +13,13 @@ from datasets import Dataset
 
 from eval.ablation import draw_learning, main
 from eval.ablation_examples import Hidden
+from eval.ablation_run import train_variant
 from eval.ablation_variant import VARIANTS, changed
 from finetune.prepare import load_examples, prepare_missing
+from finetune.tune import Setting
 from terraformer.build import build_model
 from terraformer.checkpoint import load_checkpoint, load_model
-from terraformer.config import model_config_from_dict
+from terraformer.config import PickingConfig, model_config_from_dict
 from terraformer.encoder_decoder import EncoderDecoder
 from terraformer.features import FEATURE_NAMES
 from terraformer.section_kind import SectionKind
@@ -129,17 +134,31 @@ def test_the_reading_of_tokens_is_pretrained(
 
 
 def test_the_whole_extractor_is_pretrained_by_the_order_of_sentences(
-    papers: Path, tiny_checkpoint: Path, tmp_path: Path
+    tiny_checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert main(words_of(papers, tiny_checkpoint, tmp_path, "sentence-order")) == 0
-    folder = tmp_path / "runs" / "sentence-order-8"
-    start, _ = load_checkpoint(folder / "sentence-order")
-    trained, _ = load_checkpoint(folder / "model")
-    history = json.loads((folder / "sentence-order" / "history.json").read_text())
-    assert history[-1]["step"] == 2 * 1  # as many tokens as one step of 8 whole papers
-    # One step from there: no weight is far from where it began.
-    for name, weight in trained.state_dict().items():
-        assert torch.allclose(weight, start.state_dict()[name], atol=0.01), name
+    trainings: list[dict[str, str]] = []
+
+    def train(words: Sequence[object], n_steps: int, base: Path, output: Path, *_: Any) -> None:
+        trainings.append(dict(zip(map(str, words[::2]), map(str, words[1::2]), strict=True)))
+        shutil.copytree(tiny_checkpoint, output)
+        losses = [{"train_loss": 6.0}, {"eval_loss": 5.0}]
+        (output / "history.json").write_text(json.dumps(losses))
+
+    monkeypatch.setattr("eval.ablation_run._train", train)
+    monkeypatch.setattr("eval.ablation_run.validation_papers", lambda *_: [])
+    best = Setting(PickingConfig(), 40.0, 20.0, 180.0)
+    monkeypatch.setattr("eval.ablation_run.tune", lambda *_: [best])
+    folder = tmp_path / "sentence-order-80"
+    options = argparse.Namespace(examples=tmp_path / "examples", data=None, validation=4)
+    variant = VARIANTS["sentence-order"]
+    row = train_variant(variant, 80, tiny_checkpoint, folder, options)
+    order, picking = trainings
+    assert (order["--task"], picking["--task"]) == ("sentence-order", "extract")
+    assert order["--config"] == picking["--config"] == str(folder / "config.json")
+    assert int(order["--max-steps"]) == 2 * int(picking["--max-steps"]) == 20
+    assert picking["--init"] == str(folder / "sentence-order")
+    assert "--init" not in order
+    assert row["validation_loss"] == 5.0
 
 
 def test_a_run_is_trained_once_and_told(
