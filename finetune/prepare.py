@@ -54,6 +54,7 @@ def to_example(row: dict[str, Any], tokenizer: Tokenizer) -> dict[str, Any]:
 
     A paper without sentences becomes an example without episodes, which training leaves out.
     """
+    abstract = abstract_of(row)
     try:
         document = to_document(row)
     except DocumentError:
@@ -65,7 +66,7 @@ def to_example(row: dict[str, Any], tokenizer: Tokenizer) -> dict[str, Any]:
             "features": np.zeros(0, np.float16),
             "selectable": np.zeros(0, bool),
             "n_words": [],
-            "reference_words": len(abstract_of(row).split()),
+            "reference_words": len(abstract.split()),
             "episodes": [],
             "scores": [],
         }
@@ -73,7 +74,7 @@ def to_example(row: dict[str, Any], tokenizer: Tokenizer) -> dict[str, Any]:
     selectable = selectable_sentences(document)
     episodes = beam_episodes(
         [sentence.text for sentence in document.sentences],
-        abstract_of(row),
+        abstract,
         candidates=[int(index) for index in selectable.nonzero()[0]],
     )
     return {
@@ -84,7 +85,7 @@ def to_example(row: dict[str, Any], tokenizer: Tokenizer) -> dict[str, Any]:
         "features": sentence_features(document).astype("float16").ravel(),
         "selectable": selectable,
         "n_words": [sentence.n_words for sentence in document.sentences],
-        "reference_words": len(abstract_of(row).split()),
+        "reference_words": len(abstract.split()),
         "episodes": [list(episode.picks) for episode in episodes],
         "scores": [episode.score for episode in episodes],
     }

@@ -134,10 +134,12 @@ class Writer:
         if config.n_extracted is None:
             source = whole_source(document, tokenized, limit)
             return replace(source, n_words=_wanted_words(length, config))
-        per_word = config.n_extracted / config.typical_words
         return extracted_source(
-            *(tokenized, document, self._extractor(), length),
-            tokens_per_word=per_word,
+            tokenized,
+            document,
+            self._extractor(),
+            length,
+            tokens_per_word=config.n_extracted / config.typical_words,
             limit=limit,
         )
 

@@ -66,15 +66,15 @@ def _grouped(
     for line in lines:
         if id(line) in title_ids:
             continue
-        before = previous
-        kind = line_kind(line, groups[-1] if groups else None, before, body)
-        previous = None
-        if kind is not None:
-            if groups and _goes_on(groups[-1], kind, line, before, body):
-                groups[-1][1].append(line)
-            else:
-                groups.append((kind, [_with_stop(line)]))
-            previous = groups[-1][1][-1]
+        kind = line_kind(line, groups[-1] if groups else None, previous, body)
+        if kind is None:
+            previous = None
+            continue
+        if groups and _goes_on(groups[-1], kind, line, previous, body):
+            groups[-1][1].append(line)
+        else:
+            groups.append((kind, [_with_stop(line)]))
+        previous = groups[-1][1][-1]
     return [
         joiner.join(kind, [(line.text, line.page) for line in group], _style(kind, group))
         for kind, group in groups
